@@ -1,0 +1,1 @@
+"""instil: instruction-tune a pre-trained language model, and show by experiment how much it helps."""

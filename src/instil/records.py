@@ -1,0 +1,149 @@
+"""The frozen records that parts hand to one another. Data and models meet here and nowhere else.
+
+    Example   {"premise": ..., "label": 1}            one row of a source
+    Prompt    "Does it follow? ..." -> "yes"          a rendered example: text, target, options, origin
+    Encoded   [12, 7, 9 | 4, 2]                        token ids; what stands after the bar is trained on
+    Pack      several Encoded in one rectangle         what a model is fed
+
+Shape legend: B rows, T tokens a row, K trained tokens in the rectangle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a source: named fields, and a key that is unique within its task."""
+
+    key: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One worked example shown inside a few-shot prompt."""
+
+    input: str
+    target: str
+    example: str = ""
+    """Key of the example that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How the parts of a prompt become one text. Kept beside the weights, so that tuning, evaluation and chat agree.
+
+    The white space at the end of `separator` belongs to the answer's first token (as in ` Paris`), because that is how
+    byte-pair tokenizers cut words; so it is moved behind the boundary between what is read and what is trained on.
+    """
+
+    separator: str = "\n"
+    """Stands between an input and its target."""
+    exemplar_separator: str = "\n\n"
+    """Stands between instruction, exemplars and query."""
+
+    @property
+    def cue(self) -> str:
+        """The part of the separator that the model reads: all but the white space at its end."""
+        stripped = self.separator.rstrip(" ")
+        return stripped
+
+    @property
+    def lead(self) -> str:
+        """The part of the separator that the answer starts with: the blanks at its end."""
+        return self.separator[len(self.cue) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered example, as text: what the model reads, what it should answer, and where both came from.
+
+    `mixture[i]` gives one of these, with all its exemplars; `mixtures.encode` turns it into ids and prunes exemplars
+    to the token budget.
+    """
+
+    input: str
+    """The query alone, without exemplars."""
+    target: str
+    options: tuple[str, ...] = ()
+    """The answers to choose from, each a full target text; empty for free text."""
+    references: tuple[str, ...] = ()
+    """Every accepted target; `target` is one of them."""
+    instruction: str = ""
+    """Said once, before the exemplars (the Definition of Natural Instructions); may be empty."""
+    exemplars: tuple[Exemplar, ...] = ()
+    task: str = ""
+    cluster: str = ""
+    collection: str = ""
+    template: str = ""
+    setting: str = ""
+    """Name of the setting: `zero-shot`, `few-shot-3`, `zero-shot-cot`, ..."""
+    example: str = ""
+    """Key of the example."""
+    answer: str = ""
+    """For chain of thought: the final answer inside `target`; otherwise empty."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, form: PromptFormat, exemplars: int | None = None) -> str:
+        """What the model reads, up to where its answer starts.
+
+        Args:
+            form: the separators.
+            exemplars: how many exemplars to keep (the first ones); all by default.
+        """
+        kept = self.exemplars if exemplars is None else self.exemplars[:exemplars]
+        parts = [self.instruction] if self.instruction else []
+        parts += [f"{shown.input}{form.separator}{shown.target}" for shown in kept]
+        parts.append(self.input)
+        return form.exemplar_separator.join(parts) + form.cue
+
+    def continuation(self, form: PromptFormat, target: str | None = None) -> str:
+        """What the model should write: the target (or another candidate), with the blanks that lead it."""
+        return form.lead + (self.target if target is None else target)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt as token ids. `ids[answer_start:]` is trained on, the end token included."""
+
+    ids: NDArray[np.int32]
+    answer_start: int
+    exemplars_kept: int = 0
+    cut: str = ""
+    """What had to be cut to fit: empty, `exemplars`, `input` or `answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A rectangle of token ids: rows of one or several segments that cannot see each other.
+
+    Worked example, two prompts [5 6 | 7 2] and [8 | 9 2] packed in one row of 8 (0 pads)::
+
+        ids       [[5 6 7 2 8 9 2 0]]
+        segments  [[1 1 1 1 2 2 2 0]]
+        positions [[0 1 2 3 0 1 2 0]]
+        target_index [1 2 4 5]    where in ids.ravel() the prediction is read: one before each trained token
+        target_ids   [7 2 9 2]
+    """
+
+    ids: NDArray[np.int32]
+    """(B, T)."""
+    segments: NDArray[np.int32]
+    """(B, T): 0 where padded, else the number of the segment in its row, from 1."""
+    positions: NDArray[np.int32]
+    """(B, T): the logical position within the segment; 0 where padded."""
+    target_index: NDArray[np.int64]
+    """(K,): index into the flattened rectangle of the hidden state that predicts each trained token."""
+    target_ids: NDArray[np.int64]
+    """(K,): the trained tokens."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int(np.count_nonzero(self.segments))
