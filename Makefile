@@ -1,0 +1,89 @@
+# Every target does the set-up that it needs: a machine with Python >= 3.11, pip, make and git is enough.
+#
+#   make quickstart   base against tuned, on tasks seen and never seen: runs/quickstart/report.html
+#   make test         the tests            make soak    the long ones, with full counts
+#   make check        format, lint, types, imports, docs in step
+#   make bench        instil beside its peer, same work, same machine, one run
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/installed.stamp
+PEER := .venv-peer
+PEER_STAMP := $(PEER)/installed.stamp
+
+# An environment that a person has activated, or a PYTHONPATH of theirs, must not leak into this one.
+unexport PYTHONPATH
+unexport VIRTUAL_ENV
+
+.PHONY: help setup setup-system quickstart pocket-base test soak check format docs bench bench-peer bench-imports dist clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: $(STAMP)  ## the virtual environment alone, all extras, pinned
+
+# Made again whenever the pins or the project's metadata change; torch first, so that nothing else draws another build.
+$(STAMP): pyproject.toml constraints.txt tools/make_venv.sh
+	@PYTHON="$(PYTHON)" bash tools/make_venv.sh $(VENV)
+	$(PY) -m pip install --quiet -c constraints.txt torch
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[all]'
+	$(PY) -m pip check
+	@touch $@
+
+setup-system:  ## system parts that tests use (Chromium); says what it needs where it may not install
+	@bash tools/setup_system.sh
+
+quickstart: $(STAMP)  ## five minutes, offline: base against tuned, in one report
+	$(VENV)/bin/instil quickstart --out runs/quickstart
+
+# Run once, for hours: the result is the embedded base model.
+pocket-base: $(STAMP)  ## pre-train the embedded base model again
+	$(VENV)/bin/instil pretrain recipes/pocket-base.yaml --out runs/pocket-base
+
+test: $(STAMP) setup-system  ## the tests, under 15 minutes
+	$(PY) -m pytest -n 2 --durations=10
+
+soak: $(STAMP) setup-system  ## what is too long for `make test`, and every property with full counts
+	INSTIL_SOAK=1 $(PY) -m pytest -n 2 --durations=20 -m 'soak or hypothesis'
+
+check: $(STAMP)  ## format, lint, types, imports, docs in step
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) tools/cli_docs.py --check
+
+format: $(STAMP)  ## put the code in its format
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+docs: $(STAMP)  ## write docs/cli.md from the help of every verb
+	$(PY) tools/cli_docs.py
+
+bench: $(STAMP) $(PEER_STAMP)  ## instil beside TRL's best, and import times: benchmarks/RESULTS.md (about 12 minutes, quiet machine)
+	$(PY) benchmarks/imports.py --write
+	$(PY) benchmarks/tuning.py --peer $(PEER)/bin/python --write
+
+bench-imports: $(STAMP)  ## import times alone
+	$(PY) benchmarks/imports.py
+
+bench-peer: $(PEER_STAMP)  ## the peer's virtual environment
+
+$(PEER_STAMP): benchmarks/peer-requirements.txt tools/make_venv.sh
+	@PYTHON="$(PYTHON)" bash tools/make_venv.sh $(PEER)
+	$(PEER)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(PEER)/bin/python -m pip install --quiet -r benchmarks/peer-requirements.txt
+	$(PEER)/bin/python -m pip check
+	@touch $@
+
+dist: $(STAMP)  ## the wheel, in dist/
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove the environments, caches and builds; runs/ stays
+	rm -rf $(VENV) $(PEER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
