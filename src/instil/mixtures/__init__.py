@@ -1,0 +1,11 @@
+"""Mixtures: tasks with weights, read at any index as prompts, turned into token ids and packed.
+
+spec.py      what a recipe says under `mixture:`
+settings.py  zero-shot, few-shot-3, zero-shot-cot, ...
+shares.py    which task the i-th prompt is of
+compose.py   one prompt from one example, with exemplars
+mixture.py   mixture[i]
+load.py      recipe -> mixture
+encode.py    prompt -> token ids, and which of them are trained on
+packing.py   encoded prompts -> rectangles
+"""

@@ -1,0 +1,70 @@
+"""From a recipe to a mixture: read the `mixture:` section, load the tasks of its sources.
+
+load_mixture("recipes/real-mix.yaml", data="../shared/data")[0]
+load_mixture({"sources": [{"collection": "jsonl", "path": "my.jsonl", "map": {"inputs": "question"}}]})[0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from instil.errors import RecipeError
+from instil.mixtures.mixture import Mixture
+from instil.mixtures.spec import MixtureSpec, SourceSpec
+from instil.recipe import load_yaml, parse
+
+if TYPE_CHECKING:
+    from instil.tasks.task import Task
+
+
+def load_mixture(
+    recipe: str | Path | Mapping[str, Any], data: str | Path | None = None, *, origin: str = ""
+) -> Mixture:
+    """The mixture that a recipe describes.
+
+    Args:
+        recipe: a YAML file, or what it holds: a whole recipe (its `mixture:` is taken, the rest is not looked at) or
+            that section alone.
+        data: the folder that collections and paths are looked for in; the recipe's `data:` by default, and the
+            current folder where it has none.
+        origin: where a mapping came from, for messages.
+
+    Raises:
+        RecipeError: if the recipe is wrong.
+        DataError: if tasks cannot be read.
+    """
+    if isinstance(recipe, Mapping):
+        raw: Mapping[str, Any] = recipe
+    else:
+        raw, origin = load_yaml(Path(recipe)), origin or str(recipe)
+    whole = "mixture" in raw
+    section = raw["mixture"] if whole else raw
+    origin = origin or "the recipe"
+    if not isinstance(section, Mapping) or (not whole and "sources" not in raw):
+        raise RecipeError(
+            f"{origin} has no mapping `mixture` with `sources`",
+            remedy="Name at least one source, such as {collection: pocket}",
+        )
+    spec = parse(MixtureSpec, section, origin=f"{origin}, mixture" if whole else origin)
+    root = data if data is not None else raw.get("data") if whole else None
+    return assemble(spec, data=None if root is None else Path(root))
+
+
+def assemble(spec: MixtureSpec, *, data: Path | None = None) -> Mixture:
+    """The mixture of a spec, its tasks loaded from under `data`."""
+    return Mixture(spec, [load_source(source, data=data) for source in spec.sources])
+
+
+def load_source(source: SourceSpec, *, data: Path | None = None) -> list[Task]:
+    """The tasks of one source, those excluded left out.
+
+    Raises:
+        DataError: if the collection is unknown or cannot be read.
+    """
+    from instil.tasks.registry import load_collection
+
+    tasks = load_collection(source.collection, data or Path(), path=source.path, tasks=source.tasks)
+    return [task for task in tasks if not any(fnmatchcase(task.name, pattern) for pattern in source.exclude)]

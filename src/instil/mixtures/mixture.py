@@ -1,0 +1,213 @@
+"""A mixture: tasks with weights, as an endless list of prompts that can be read at any index.
+
+    mixture = load_mixture("recipes/real-mix.yaml", data="../shared/data")
+    mixture[12_345]                  the same prompt on every machine, whatever was read before
+    mixture.window(step=3, size=64)  prompts 192..255: what training step 3 sees
+
+How `mixture[i]` is decided, each arrow a pure function of (spec, seed, i)::
+
+    i -> task (shares.py) -> setting: where in the task's interval i falls
+      -> ordinal n: how many prompts of the task came before
+      -> epoch n // N, example: position n % N of the epoch's keyed permutation
+      -> template: a keyed turn of the task's templates; in M epochs each example meets each of its M templates
+      -> exemplars: a keyed walk over the pool that steps over the query (compose.py)
+
+A render that is refused (a template's own condition, a missing field, an empty target) is redrawn from the same task,
+at most 8 times; then the place is a `Hole` that says why.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import TYPE_CHECKING, overload
+
+from instil.errors import DataError, RecipeError, TemplateError
+from instil.fingerprint import fingerprint, keyed_int
+from instil.mixtures.compose import compose
+from instil.mixtures.settings import Setting
+from instil.mixtures.shares import Schedule, apportion, permuted
+from instil.mixtures.spec import MixtureSpec, SourceSpec
+from instil.records import Prompt
+
+if TYPE_CHECKING:
+    from instil.tasks.task import Task
+    from instil.tasks.template import Renderer
+
+#: How often a refused render is drawn again before its place is left empty.
+REDRAWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place of the mixture that has no prompt, and why."""
+
+    index: int
+    task: str
+    setting: str
+    reasons: tuple[str, ...]
+    """Why each draw was refused, the first draw first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A task within a mixture: its share, and the settings that it is shown in."""
+
+    task: Task
+    source: int
+    """Number of its source in the spec, from 0."""
+    share: Fraction
+    """Exact share of the prompts."""
+    examples: int
+    settings: tuple[Setting, ...]
+    bounds: tuple[int, ...]
+    """Where each setting ends within the task's interval of the schedule."""
+    direct: tuple[Renderer, ...]
+    """Templates whose target is the answer alone."""
+    reasoned: tuple[Renderer, ...]
+    """Templates whose target is a chain of thought."""
+
+    def templates(self, setting: Setting) -> tuple[Renderer, ...]:
+        """The templates that a setting uses."""
+        return self.reasoned if setting.cot else self.direct
+
+
+class Mixture:
+    """An endless list of prompts.
+
+    Args:
+        spec: weights, settings and seed.
+        sources: the tasks of each source of the spec, in the spec's order.
+
+    Raises:
+        DataError: if a source has no task, a task has no example or template, or two sources share a task.
+        RecipeError: if a task cannot be shown in any of its settings.
+    """
+
+    def __init__(self, spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
+        self.spec = spec
+        self.tasks: tuple[Task, ...] = tuple(task for tasks in sources for task in tasks)
+        self.holes: dict[int, Hole] = {}
+        """The holes that were met by reading from this object, by index."""
+        self.refused: dict[tuple[str, str, str], str] = {}
+        """The draws that were refused while reading: (task, template, example) -> reason."""
+        _check(spec, sources)
+        weights = spec.task_weights([[len(task.examples) for task in tasks] for tasks in sources])
+        self._schedule = Schedule([weight for inner in weights for weight in inner], seed=spec.seed)
+        numbers = [number for number, tasks in enumerate(sources) for _ in tasks]
+        self.parts: tuple[Part, ...] = tuple(
+            _part(spec, task, number, width, share)
+            for task, number, width, share in zip(
+                self.tasks, numbers, self._schedule.widths, self._schedule.shares, strict=True
+            )
+        )
+
+    @property
+    def shares(self) -> dict[str, Fraction]:
+        """The exact share of each task: every aligned block of 2**k prompts is within one prompt of it."""
+        return {part.task.name: part.share for part in self.parts}
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that decides the prompts: the spec and the content of every task."""
+        return fingerprint(
+            {"spec": self.spec.model_dump(mode="json"), "tasks": [task.fingerprint for task in self.tasks]}
+        )
+
+    def __len__(self) -> int:
+        """Prompts in an epoch: the number of examples, each task's up to its cap. The list itself has no end."""
+        return sum(self.spec.capped(self.spec.sources[part.source], part.examples) for part in self.parts)
+
+    def __iter__(self) -> Iterator[Prompt | Hole]:
+        """One epoch: the first `len(self)` places."""
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Prompt | Hole: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Prompt | Hole]: ...
+    def __getitem__(self, index: int | slice) -> Prompt | Hole | list[Prompt | Hole]:
+        """The prompt at `index`, with all its exemplars, or the hole there."""
+        if isinstance(index, slice):
+            start, stop = index.start or 0, len(self) if index.stop is None else index.stop
+            return [self[k] for k in range(start, stop, index.step or 1)]
+        if index < 0:
+            raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
+        number, offset = self._schedule.at(index)
+        part = self.parts[number]
+        setting = part.settings[bisect_right(part.bounds, offset)]
+        ordinal = self._schedule.before(index, number)
+        reasons: list[str] = []
+        for attempt in range(1 + REDRAWS):
+            row, template = self._draw(part, setting, ordinal, attempt)
+            seed = keyed_int(self.spec.seed, "prompt", part.task.name, ordinal, attempt, n=1 << 63)
+            example = part.task.examples[row]
+            try:
+                return compose(part.task, template, example, setting, seed=seed)
+            except TemplateError as error:
+                reason = str(getattr(error, "reason", "") or error.message)
+                reasons.append(reason)
+                self.refused[part.task.name, template.name, example.key] = reason
+        hole = Hole(index, part.task.name, setting.name, tuple(reasons))
+        self.holes[index] = hole
+        return hole
+
+    def window(self, step: int, size: int) -> list[Prompt]:
+        """The prompts step * size .. (step + 1) * size - 1, without the holes among them (see `holes`)."""
+        return [prompt for prompt in self[step * size : (step + 1) * size] if isinstance(prompt, Prompt)]
+
+    def _draw(self, part: Part, setting: Setting, ordinal: int, attempt: int) -> tuple[int, Renderer]:
+        """Which row and which template the `ordinal`-th prompt of a task has."""
+        seed, name, rows = self.spec.seed, part.task.name, part.examples
+        templates = part.templates(setting)
+        if attempt:
+            row = keyed_int(seed, "redraw", name, ordinal, attempt, n=rows)
+            return row, templates[keyed_int(seed, "redrawn template", name, ordinal, attempt, n=len(templates))]
+        epoch, place = divmod(ordinal, rows)
+        row = permuted(place, rows, key=keyed_int(seed, "epoch", name, epoch, n=1 << 64))
+        turn, step = divmod(epoch, len(templates))
+        first = keyed_int(seed, "template", name, row, turn, n=len(templates))
+        return row, templates[(first + step) % len(templates)]
+
+
+def _check(spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
+    seen: dict[str, int] = {}
+    for number, (source, tasks) in enumerate(zip(spec.sources, sources, strict=True)):
+        where = f"mixture.sources.{number} ({source.collection})"
+        if not tasks:
+            raise DataError(f"{where} has no task", remedy="Check its tasks, exclude and path")
+        for task in tasks:
+            if task.name in seen:
+                raise DataError(
+                    f"task {task.name!r} is in mixture.sources.{seen[task.name]} and .{number}",
+                    remedy="Exclude it from one of them",
+                )
+            seen[task.name] = number
+            if not len(task.examples) or not task.templates:
+                lacking = "template" if len(task.examples) else "example"
+                raise DataError(f"{where}: task {task.name!r} has no {lacking}", remedy="Exclude it")
+
+
+def _part(spec: MixtureSpec, task: Task, number: int, width: int, share: Fraction) -> Part:
+    source: SourceSpec = spec.sources[number]
+    direct = tuple(template for template in task.templates if not template.cot)
+    reasoned = tuple(template for template in task.templates if template.cot)
+    pool = len(task.examples) - 1 if task.exemplars is None else len(task.exemplars)
+    weights = {
+        setting: weight
+        for setting, weight in spec.settings_of(source).items()
+        if (reasoned if setting.cot else direct) and (pool > 0 or not setting.shots)
+    }
+    if not weights:
+        kinds = "direct" if direct else "chain-of-thought"
+        named = ", ".join(setting.name for setting in spec.settings_of(source))
+        raise RecipeError(
+            f"mixture.sources.{number} ({source.collection}): task {task.name!r} cannot be shown in any of its "
+            f"settings ({named}): it has {kinds} templates and {max(pool, 0)} rows for exemplars",
+            remedy="Give the source a setting such as " + ("zero-shot" if direct else "zero-shot-cot"),
+        )
+    ends = tuple(accumulate(apportion(list(weights.values()), width))) if width >= len(weights) else (width,)
+    return Part(task, number, share, len(task.examples), tuple(weights), ends, direct, reasoned)
