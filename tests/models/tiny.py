@@ -1,68 +1,102 @@
-"""Tiny random models of every kind that is supported, saved as Hugging Face folders: milliseconds, no network."""
+"""Tiny random models with a byte-level tokenizer, for the tests of models and evaluation."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    AutoModelForCausalLM,
     Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
-    Qwen2Config,
     Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
-WORDS = ["<pad>", "</s>", "<unk>", *(f"w{number}" for number in range(60))]
-_SIZES: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "bos_token_id": None,
-}
-CONFIGS: dict[str, Any] = {
-    "llama": lambda **more: LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **more}),
-    "qwen2": lambda **more: Qwen2Config(**{**_SIZES, **more}),
-    "qwen3": lambda **more: Qwen3Config(**{**_SIZES, "head_dim": 16, **more}),
-    "gemma2": lambda **more: Gemma2Config(**{**_SIZES, "head_dim": 16, "sliding_window": 64, **more}),
-    "gpt2": lambda **more: GPT2Config(
-        **{"vocab_size": 64, "n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.0,
-           "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0, **more}
-    ),
-}  # fmt: skip
+from instil.models.loading import LoadedModel
+from instil.records import PromptFormat
+
+torch.set_num_threads(1)
+END = 256
+PAD = 257
+VOCABULARY = 258
 
 
-def tiny_model(kind: str = "llama", *, seed: int = 0, **more: Any) -> Any:
-    """A random model, its weights large enough that a wrong mask shows."""
+def byte_tokenizer() -> Tokenizer:
+    """One token a byte, in any order of merges: none; plus `<end>` and `<pad>`."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<end>", "<pad>"])
+    return tokenizer
+
+
+def build(kind: str, *, layers: int = 2, width: int = 32, context: int = 512, seed: int = 0) -> Any:
+    """A random model of a family; the same one for the same arguments."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[kind](**more))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4.0)
-    return model.eval()
+    shape = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": width // 4,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": True,
+        "eos_token_id": END,
+        "bos_token_id": None,
+        "pad_token_id": PAD,
+        "initializer_range": 0.2,
+    }
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**shape)).eval()
+    if kind == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**shape)).eval()
+    if kind == "gemma2":
+        return Gemma2ForCausalLM(Gemma2Config(**shape, sliding_window=16, query_pre_attn_scalar=8)).eval()
+    gpt2 = GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=width,
+        n_layer=layers,
+        n_head=4,
+        n_positions=context,
+        initializer_range=0.2,
+        eos_token_id=END,
+        bos_token_id=None,
+        pad_token_id=PAD,
+    )
+    return GPT2LMHeadModel(gpt2).eval()
 
 
-def tiny_tokenizer(*, eos: str | None = "</s>", words: list[str] | None = None) -> PreTrainedTokenizerFast:
-    backend = Tokenizer(WordLevel({word: number for number, word in enumerate(words or WORDS)}, unk_token="<unk>"))
-    backend.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos, pad_token="<pad>", unk_token="<unk>")
+def wrap(model: Any, *, context: int = 512, form: PromptFormat | None = None) -> LoadedModel:
+    """The model as `load` would give it."""
+    backend = byte_tokenizer()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<pad>")
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        backend=backend,
+        architecture="causal",
+        form=form or PromptFormat(),
+        bos_id=None,
+        eos_id=END,
+        pad_id=PAD,
+        max_length=context,
+        device=torch.device("cpu"),
+        fingerprint="tiny",
+        path="tiny",
+    )
 
 
-def tiny_folder(path: Path, kind: str = "llama", **more: Any) -> Path:
-    """A model folder as `save_pretrained` leaves it."""
-    tiny_model(kind, **more).save_pretrained(path)
-    tiny_tokenizer().save_pretrained(path)
-    return path
+@cache
+def tiny(kind: str = "llama") -> LoadedModel:
+    """A wrapped random model, made once."""
+    return wrap(build(kind))
