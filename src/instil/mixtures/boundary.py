@@ -1,0 +1,78 @@
+"""The line between what a model reads and what it is trained to write, kept by every kind of tokenizer.
+
+    reads "Capital of France? Answer:"   writes " Paris"
+
+                    in the whole sentence   as a continuation here   naive encode(" Paris")
+    byte-level BPE  ... Answer : ĠParis     ĠParis                   ĠParis
+    Metaspace       ... ▁Answer : ▁Paris    ▁Paris                   ▁ ▁Paris (a blank that nobody wrote)
+
+Tokenizers that put a blank before every text do so for a text's first word. A continuation has no first word, so it is
+encoded by a copy of the tokenizer without that blank (and without the stripping of blanks on the left). It is encoded
+alone, so it never merges with what stands before: at inference the model sees exactly the tokens that it saw in
+training.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tokenizers import Tokenizer
+
+
+def reader(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that encodes texts from their beginning: no padding, no truncation, special tokens are plain text.
+
+    A row of data that holds `</s>` would otherwise end an answer in its middle.
+    """
+    return _copy(json.loads(tokenizer.to_str()))
+
+
+def writer(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that encodes texts as continuations: no blank put in front, none stripped there."""
+    settings = json.loads(tokenizer.to_str())
+    settings["normalizer"] = _continuing_normalizer(settings.get("normalizer"))
+    settings["pre_tokenizer"] = _continuing_pre_tokenizer(settings.get("pre_tokenizer"))
+    return _copy(settings)
+
+
+def prefix_ids(tokenizer: Tokenizer) -> list[int]:
+    """What the tokenizer's own post-processor puts before a text: the beginning-of-text token, or nothing."""
+    encoded = reader(tokenizer).encode("a")
+    prefix: list[int] = []
+    for token, special in zip(encoded.ids, encoded.special_tokens_mask, strict=True):
+        if not special:
+            break
+        prefix.append(token)
+    return prefix
+
+
+def _copy(settings: dict[str, Any]) -> Tokenizer:
+    copy = Tokenizer.from_str(json.dumps(settings))
+    copy.no_padding()
+    copy.no_truncation()
+    copy.encode_special_tokens = True
+    return copy
+
+
+def _continuing_normalizer(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
+    match normalizer:
+        case {"type": "Prepend"}:
+            return None
+        case {"type": "Strip", **rest}:
+            return {"type": "Strip", **rest, "strip_left": False}
+        case {"type": "Sequence", "normalizers": steps}:
+            kept = [step for step in map(_continuing_normalizer, steps) if step is not None]
+            return {"type": "Sequence", "normalizers": kept}
+    return normalizer
+
+
+def _continuing_pre_tokenizer(pre_tokenizer: dict[str, Any] | None) -> dict[str, Any] | None:
+    match pre_tokenizer:
+        case {"type": "Metaspace", **rest}:
+            return {"type": "Metaspace", **rest, "prepend_scheme": "never"}
+        case {"type": "ByteLevel", **rest}:
+            return {"type": "ByteLevel", **rest, "add_prefix_space": False}
+        case {"type": "Sequence", "pretokenizers": steps}:
+            return {"type": "Sequence", "pretokenizers": [_continuing_pre_tokenizer(step) for step in steps]}
+    return pre_tokenizer
