@@ -14,7 +14,6 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-
 from typing import Annotated
 
 import typer
@@ -87,7 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the one place that must let nothing through as a traceback
         return _explain(error)
     return 0
 

@@ -38,9 +38,11 @@ def tune(
 
     [bold]A recipe:[/bold] instil tune recipes/pocket.yaml --out runs/pocket --set tuning.max_steps=200
 
-    [bold]Your file:[/bold] instil tune --model pocket --data my.jsonl --map inputs=question --map targets=answer --out runs/mine
+    [bold]Your file:[/bold] instil tune --model pocket --data my.jsonl --map inputs=question --map targets=answer
+    --out runs/mine
 
-    Writes DIR/model/, metrics.jsonl, recipe.yaml and, where the recipe evaluates, report.html. Ctrl-C saves; --resume goes on.
+    Writes DIR/model/, metrics.jsonl, recipe.yaml and, where the recipe evaluates, report.html.
+    Ctrl-C saves; --resume goes on.
     """
     from instil.experiments.recipe import read_recipe, recipe_for_file
     from instil.experiments.tune import tune as run

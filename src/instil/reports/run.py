@@ -1,0 +1,87 @@
+"""The report of one run: what every suite says about the model, beside its base where that was measured too.
+
+render_run(report)  ->  report.html: verdict, a figure and a table for each suite, loss curve, sources, how it was made
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from instil.reports.figures import Row, interval_plot, loss_plot, percent
+from instil.reports.page import render
+from instil.reports.quickstart import mark
+from instil.reports.report import RunReport, SuiteGroup, SuiteTable
+
+_MOST_ROWS = 14
+"""Rows that a figure holds before it becomes a wall; the table below it has them all."""
+
+
+def render_run(report: RunReport) -> str:
+    """The report as one self-contained HTML page."""
+    return render(
+        "run.html",
+        title=f"{report['name']}: {report['verdict']}",
+        report=report,
+        suites=[_suite(table) for table in report["suites"]],
+        compared=any("base" in group for table in report["suites"] for group in table["groups"]),
+        loss_figure=loss_plot([(point["step"], point["loss"]) for point in report.get("loss_curve", [])]),
+    )
+
+
+def run_verdict(suites: Sequence[SuiteTable]) -> str:
+    """One sentence over the suites: which gained clearly, which lost, which cannot be told."""
+    heads = [(table["suite"], table["groups"][0]) for table in suites if table["groups"]]
+    if not heads:
+        return "The model was tuned; no suite was run, so nothing is known about what it gained."
+    parts = [_told(name, head) for name, head in heads]
+    return "; ".join(parts) + "."
+
+
+def _told(name: str, head: SuiteGroup) -> str:
+    tuned = head["tuned"]
+    if "base" not in head:
+        return f"On {name} ({head['setting']}) the tuned model scores {percent(tuned['score'], digits=1)}%"
+    numbers = f"from {percent(head['base']['score'], digits=1)}% to {percent(tuned['score'], digits=1)}%"
+    gain = head.get("gain")
+    low, high = (
+        gain["ci95"]
+        if gain
+        else (tuned["ci95"][0] - head["base"]["ci95"][1], tuned["ci95"][1] - head["base"]["ci95"][0])
+    )
+    if low > 0:
+        return f"On {name} ({head['setting']}) tuning helped: {numbers}"
+    if high < 0:
+        return f"On {name} ({head['setting']}) tuning did harm: {numbers}"
+    return f"On {name} ({head['setting']}) no clear difference: {numbers}"
+
+
+def _suite(table: SuiteTable) -> Mapping[str, Any]:
+    groups = table["groups"]
+    shown = groups[:_MOST_ROWS]
+    compared = any("base" in group for group in groups)
+    samples = sum(group["tuned"]["n"] for group in groups if group["group"] == groups[0]["group"])
+    metrics = " and ".join(dict.fromkeys(group["metric"] for group in groups))
+    return {
+        "suite": table["suite"],
+        "text": f"{samples:,} prompts, scored by {metrics}."
+        + (
+            f" The figure shows the first {_MOST_ROWS} lines; the table has all {len(groups)}."
+            if len(groups) > _MOST_ROWS
+            else ""
+        ),
+        "compared": compared,
+        "chance": any(group.get("chance") is not None for group in shown),
+        "figure": interval_plot(
+            [_row(group, first=group["group"] == groups[0]["group"]) for group in shown], caption=table["suite"]
+        ),
+        "rest": groups,
+    }
+
+
+def _row(group: SuiteGroup, *, first: bool) -> Row:
+    marks = [mark("base", group["base"])] if "base" in group else []
+    marks.append(mark("tuned", group["tuned"]))
+    return Row(
+        group["group"], marks, note=f"{group['setting']}, {group['metric']}", chance=group.get("chance"), strong=first
+    )
