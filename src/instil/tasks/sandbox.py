@@ -1,0 +1,256 @@
+"""The place where templates run: they see the row, a few plain tools, and a budget that they cannot leave.
+
+    "{{ premise }} Does it follow? |||  {{ answer_choices[label] }}"     compiled once, run for every row
+    "{{ ''.__class__.__mro__ }}"                                         SecurityError: no such attribute here
+    "{% for a in range(9999) %}{% for b in range(9999) %}..."            BoundError after 1,000,000 steps
+
+A template comes with a data set, so it is somebody else's program. Three walls stand around it:
+
+1. **Only what is listed exists.** Node kinds, filters, tests, methods and globals are white lists: no macro, include,
+   attribute that starts with `_`, printf or `str.format` (both can reach attributes or print a billion blanks).
+2. **Work is paid for before it is done.** Every operation that can make something large (loops, `+ * ** ~`, literals,
+   slices, calls, filters, what is printed) pays its size from a budget: one step is about one character or one round of
+   a loop. The tree of the template is rewritten so that these places go through `Sandbox`. The budget counts work, not
+   time, so the same template stops at the same place on every machine, in any thread.
+3. **A clock** is read each time something is paid, for what the budget prices too low.
+
+Nothing a template makes can be larger than its budget, so no single operation between two payments takes long. Shared
+parts count each time that they are reached: lists of lists of the same list (exponential once printed) pay in full.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from instil.errors import TemplateError
+from instil.tasks.budget import BoundError, Budget, RenderContext, paid
+from instil.tasks.filters import FILTERS, TESTS
+from instil.tasks.rewriting import TOOLS, Rewriter, show
+
+#: Longest template text; the longest of the 1,399 templates of promptsource has about 4,000 characters.
+MAX_SOURCE = 50_000
+#: Longest `range`, and largest integer in bits: no template that phrases a row needs more.
+MAX_RANGE = 100_000
+MAX_BITS = 4_096
+
+_METHODS: dict[type, frozenset[str]] = {
+    str: frozenset(
+        "capitalize count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric isspace istitle isupper"
+        " join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split"
+        " splitlines startswith strip swapcase title upper".split()
+    ),
+    list: frozenset({"count", "index"}),
+    tuple: frozenset({"count", "index"}),
+    dict: frozenset({"get", "items", "keys", "values"}),
+}
+#: Methods that change what they are called on. A template that names one is given copies of the row's lists.
+MUTATORS = frozenset({"append", "pop", "update"})
+_MUTATORS_OF: dict[type, frozenset[str]] = {list: frozenset({"append", "pop"}), dict: frozenset({"pop", "update"})}
+_LOOP = frozenset("index index0 revindex revindex0 first last length previtem nextitem cycle depth depth0 changed".split())
+
+
+class Missing(StrictUndefined):
+    """A field that the row lacks: fine for `default` and `is defined`, an error wherever it is used."""
+
+    @property
+    def _undefined_message(self) -> str:
+        where = "" if self._undefined_obj is jinja2.utils.missing else f" of {_described(self._undefined_obj)}"
+        return f"needs field {self._undefined_name!r}{where}"
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"an object with {', '.join(map(str, list(value)[:8])) or 'no fields'}"
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (list, tuple)) else "")
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """A Jinja environment with the walls built in."""
+
+    context_class = RenderContext
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+
+    def __init__(self, *, growing: bool) -> None:
+        """
+        Args:
+            growing: whether lists and mappings may grow in place (`append`, `pop`, `update`).
+        """
+        super().__init__(undefined=Missing, finalize=show, optimized=False, cache_size=0, keep_trailing_newline=False)
+        self.growing = growing
+        self.globals = {"range": _range, "zip": zip, "dict": dict, "namespace": Namespace}
+        self.filters = {**FILTERS, **TOOLS}
+        self.tests = dict(TESTS)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        rewritten: nodes.Template = Rewriter().visit(tree)
+        return rewritten
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if attr.startswith("_"):
+            return False
+        kind = type(obj)
+        if attr in _METHODS.get(kind, ()) or (self.growing and attr in _MUTATORS_OF.get(kind, ())):
+            return True
+        return kind is Namespace or (isinstance(obj, LoopContext) and attr in _LOOP)
+
+    def wrap_str_format(self, value: Any) -> None:
+        """`str.format` does not exist here, so there is nothing to wrap."""
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        raise SecurityError(f"reaches for {attribute!r} of a {type(obj).__name__}, which the sandbox does not give")
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        assert isinstance(context, RenderContext)
+        _pay_for_operation(context.budget, operator, left, right)
+        return _OPERATIONS[operator](left, right)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - Jinja's names
+        assert isinstance(__context, RenderContext)
+        budget = __context.budget
+        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if __obj is zip or (type(owner) is str and name == "join"):
+            args = tuple(list(paid(__context, values)) for values in args)
+        if type(owner) is str:
+            budget.spend(_length_after(owner, name, args))
+        elif type(owner) in (list, dict) and name in MUTATORS:
+            # A copy goes in, so that a value never holds itself, and never grows behind the back of what was paid.
+            args = tuple(_copied(budget, value) for value in args)
+            kwargs = {key: _copied(budget, value) for key, value in kwargs.items()}
+        elif owner is not None and name in ("index", "count") and type(owner) in (list, tuple):
+            budget.spend(len(owner))
+        budget.weigh([*args, *kwargs.values()])
+        result = super().call(__context, __obj, *args, **kwargs)
+        return list(result) if __obj is zip else result
+
+
+def _copied(budget: Budget, value: Any) -> Any:
+    budget.weigh(value)
+    return copied(value)
+
+
+def copied(value: Any) -> Any:
+    """A copy of JSON-like data, down to its scalars."""
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return value
+
+
+def _range(*ends: int) -> range:
+    numbers = range(*ends)
+    try:
+        length = len(numbers)
+    except OverflowError:
+        length = MAX_RANGE + 1
+    if length > MAX_RANGE:
+        raise BoundError(f"asks for a range of more than {MAX_RANGE:,} numbers")
+    return numbers
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
+_SEQUENCES = (str, list, tuple)
+
+
+def _pay_for_operation(budget: Budget, symbol: str, left: Any, right: Any) -> None:
+    if isinstance(left, _SEQUENCES) or isinstance(right, _SEQUENCES):
+        if symbol == "%" and isinstance(left, str):
+            raise SecurityError("formats text with %, which the sandbox does not give: join with ~ instead")
+        if symbol == "*":
+            parts, times = (left, right) if isinstance(left, _SEQUENCES) else (right, left)
+            if isinstance(times, int):
+                budget.spend(len(parts) * max(times, 0))
+                for _ in range(max(times, 0) if isinstance(parts, (list, tuple)) else 0):
+                    budget.weigh(parts)
+        elif symbol == "+" and isinstance(left, str) and isinstance(right, str):
+            budget.spend(len(left) + len(right))
+        else:
+            budget.weigh(left)
+            budget.weigh(right)
+        return
+    if isinstance(left, int) and isinstance(right, int):
+        bits = left.bit_length() * max(right, 0) if symbol == "**" else left.bit_length() + right.bit_length()
+        if symbol in ("*", "**") and bits > MAX_BITS:
+            raise BoundError(f"makes a number of more than {MAX_BITS:,} bits")
+    budget.spend(1)
+
+
+def _length_after(text: str, method: str, arguments: tuple[Any, ...]) -> int:
+    """How long the result of a string method can be; arguments of the wrong kind are left for Python to refuse."""
+    if method == "replace" and len(arguments) >= 2 and all(isinstance(part, str) for part in arguments[:2]):
+        return len(text) + (text.count(arguments[0]) * len(arguments[1]))
+    if method == "join" and arguments:
+        parts = [part for part in arguments[0] if isinstance(part, str)]
+        return sum(map(len, parts)) + len(text) * len(parts) + 1
+    return len(text) + 1
+
+
+# One compiled template. --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template text, ready to run."""
+
+    template: jinja2.Template
+    fields: frozenset[str]
+    """The names that it takes from the row."""
+    growing: bool
+
+    def run(self, values: Mapping[str, Any], budget: Budget) -> str:
+        """The text for one row. Raises whatever went wrong: `tasks.template` gives it a name."""
+        context = self.template.new_context(copied(dict(values)) if self.growing else dict(values))
+        assert isinstance(context, RenderContext)
+        context.budget = budget
+        return "".join(self.template.root_render_func(context))
+
+
+@lru_cache(maxsize=1)
+def _sandboxes() -> tuple[Sandbox, Sandbox]:
+    return Sandbox(growing=False), Sandbox(growing=True)
+
+
+@lru_cache(maxsize=8192)
+def compiled(source: str) -> Compiled:
+    """Compile a template text; the last 8,192 are kept.
+
+    Raises:
+        TemplateError: if it is no template, or uses what the sandbox does not give.
+    """
+    if len(source) > MAX_SOURCE:
+        raise TemplateError(f"it is longer than {MAX_SOURCE:,} characters", remedy="Templates phrase a row; keep data in rows")
+    plain, growing = _sandboxes()
+    try:
+        tree = plain.parse(source)
+        grows = any(node.attr in MUTATORS for node in tree.find_all(nodes.Getattr))
+        undeclared = meta.find_undeclared_variables(tree)
+        template = (growing if grows else plain).from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"line {error.lineno}: {error.message}", remedy="Correct the Jinja there") from None
+    except SecurityError as error:
+        raise TemplateError(f"it {error}", remedy="Write it with plain expressions, `if` and `for`") from None
+    except (RecursionError, MemoryError):
+        raise TemplateError("it is nested too deeply", remedy="Write it flatter") from None
+    except Exception as error:  # noqa: BLE001 - Jinja and the compiler may raise anything on hostile text
+        raise TemplateError(f"it does not compile ({type(error).__name__})", remedy="Correct the Jinja") from None
+    return Compiled(template, frozenset(undeclared) - set(plain.globals), grows)
