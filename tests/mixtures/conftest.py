@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -66,7 +66,7 @@ class SumTask:
     language: str = "en"
     source: str = "made up"
     citation: str = ""
-    fields: dict[str, Any] = field(default_factory=dict)
+    evaluation_only: bool = False
 
     @property
     def fingerprint(self) -> str:

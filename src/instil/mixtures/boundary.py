@@ -56,23 +56,25 @@ def _copy(settings: dict[str, Any]) -> Tokenizer:
 
 
 def _continuing_normalizer(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
-    match normalizer:
-        case {"type": "Prepend"}:
-            return None
-        case {"type": "Strip", **rest}:
-            return {"type": "Strip", **rest, "strip_left": False}
-        case {"type": "Sequence", "normalizers": steps}:
-            kept = [step for step in map(_continuing_normalizer, steps) if step is not None]
-            return {"type": "Sequence", "normalizers": kept}
-    return normalizer
+    if normalizer is None or normalizer["type"] == "Prepend":
+        return None
+    changes: dict[str, Any] = {}
+    if normalizer["type"] == "Strip":
+        changes = {"strip_left": False}
+    elif normalizer["type"] == "Sequence":
+        steps = map(_continuing_normalizer, normalizer["normalizers"])
+        changes = {"normalizers": [step for step in steps if step is not None]}
+    return {**normalizer, **changes}
 
 
 def _continuing_pre_tokenizer(pre_tokenizer: dict[str, Any] | None) -> dict[str, Any] | None:
-    match pre_tokenizer:
-        case {"type": "Metaspace", **rest}:
-            return {"type": "Metaspace", **rest, "prepend_scheme": "never"}
-        case {"type": "ByteLevel", **rest}:
-            return {"type": "ByteLevel", **rest, "add_prefix_space": False}
-        case {"type": "Sequence", "pretokenizers": steps}:
-            return {"type": "Sequence", "pretokenizers": [_continuing_pre_tokenizer(step) for step in steps]}
-    return pre_tokenizer
+    if pre_tokenizer is None:
+        return None
+    changes: dict[str, Any] = {}
+    if pre_tokenizer["type"] == "Metaspace":
+        changes = {"prepend_scheme": "never"}
+    elif pre_tokenizer["type"] == "ByteLevel":
+        changes = {"add_prefix_space": False}
+    elif pre_tokenizer["type"] == "Sequence":
+        changes = {"pretokenizers": [_continuing_pre_tokenizer(step) for step in pre_tokenizer["pretokenizers"]]}
+    return {**pre_tokenizer, **changes}

@@ -79,6 +79,7 @@ def choose_exemplars(task: Task, template: Renderer, query: Example, shots: int,
     chosen: list[Exemplar] = []
     keys = {query.key}
     inputs: set[str] = set()
+    query_inputs: dict[int, str] = {}
     for turn in range(min(len(pool), shots + _SPARE_CANDIDATES)):
         candidate = pool[permuted(turn, len(pool), key=key)]
         if candidate.key in keys:
@@ -88,8 +89,10 @@ def choose_exemplars(task: Task, template: Renderer, query: Example, shots: int,
             shown = template.render_exemplar(candidate, number=number, seed=seed)
         except TemplateError:
             continue
+        if number not in query_inputs:
+            query_inputs[number] = _plain(template.render_exemplar(query, number=number, seed=seed).input)
         text = _plain(shown.input)
-        if text in inputs or text == _plain(template.render_exemplar(query, number=number, seed=seed).input):
+        if text in inputs or text == query_inputs[number]:
             continue
         keys.add(candidate.key)
         inputs.add(text)

@@ -83,7 +83,8 @@ class Mixture:
         sources: the tasks of each source of the spec, in the spec's order.
 
     Raises:
-        DataError: if a source has no task, a task has no example or template, or two sources share a task.
+        DataError: if a source has no task, a task has no example or template or is for evaluation only, or two sources
+            share a task.
         RecipeError: if a task cannot be shown in any of its settings.
     """
 
@@ -186,6 +187,11 @@ def _check(spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
                     remedy="Exclude it from one of them",
                 )
             seen[task.name] = number
+            if task.evaluation_only:
+                raise DataError(
+                    f"{where}: task {task.name!r} is for evaluation only, as its publishers ask",
+                    remedy="Exclude it here and name it in a suite",
+                )
             if not len(task.examples) or not task.templates:
                 lacking = "template" if len(task.examples) else "example"
                 raise DataError(f"{where}: task {task.name!r} has no {lacking}", remedy="Exclude it")
