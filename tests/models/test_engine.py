@@ -69,7 +69,7 @@ def test_prompts_with_a_shared_head_give_what_they_give_alone(kind: str) -> None
     rows = [head + tail for tail in prompts(20, seed=6)] + prompts(5, seed=7)
     engine = Engine(loaded, tokens_per_batch=600)
     assert engine.generate(rows, max_new_tokens=8) == [engine.generate([row], max_new_tokens=8)[0] for row in rows]
-    assert engine._exact["head"] is (kind != "gemma2")
+    assert engine.reader._exact["head"] is (kind != "gemma2")
     options = [[[1, 2], [7], [9, 9, 9, 4]] for _ in rows]
     for row, scores in zip(rows, engine.loglikelihoods(rows, options), strict=True):
         for option, score in zip(options[0], scores, strict=True):
@@ -102,7 +102,7 @@ def test_a_model_for_which_padding_is_not_exact_reads_rows_of_equal_length() -> 
     rows = prompts(30, longest=12, seed=8)
     engine = Engine(loaded)
     assert engine.generate(rows, max_new_tokens=6) == Engine(tiny("llama")).generate(rows, max_new_tokens=6)
-    assert engine._exact["padding"] is False
+    assert engine.reader._exact["padding"] is False
 
 
 def test_a_stop_string_ends_a_completion_and_is_cut_from_its_text() -> None:
@@ -134,6 +134,12 @@ def test_the_context_limit_ends_a_completion_unfinished() -> None:
     (completion,) = engine.generate([[7, 3] * 6], max_new_tokens=100)
     assert len(completion.ids) == 4
     assert not completion.finished
+
+
+def test_rows_that_reach_the_context_limit_do_not_disturb_longer_ones() -> None:
+    engine = Engine(wrap(build("gpt2", context=24), context=24))
+    rows = [[7, 3] * 11, [7, 3, 5], [1, 2, 3, 4], [9, 8, 7]]
+    assert engine.generate(rows, max_new_tokens=20) == [engine.generate([row], max_new_tokens=20)[0] for row in rows]
 
 
 def test_an_empty_prompt_starts_at_the_end_token_and_no_prompts_give_nothing() -> None:
@@ -181,12 +187,12 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     engine = Engine(tiny("llama"))
     rows = prompts(8)
     expected = engine.generate(rows, max_new_tokens=4)
-    read = engine._read
+    read = engine.reader.read
 
     def tight(batch: list[list[int]], room: int, head: int = 0) -> Any:
         if len(batch) > 2:
             raise torch.OutOfMemoryError
         return read(batch, room, head)
 
-    monkeypatch.setattr(engine, "_read", tight)
+    monkeypatch.setattr(engine.reader, "read", tight)
     assert engine.generate(rows, max_new_tokens=4) == expected

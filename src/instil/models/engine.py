@@ -18,31 +18,24 @@ is checked against the same row computed alone; a model that fails reads rows of
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from instil.errors import ModelError
-from instil.models.cache import new_cache, selected, slabs_fit
+from instil.models.cache import selected
+from instil.models.reading import HOLD, Read, Reader
 
 if TYPE_CHECKING:
-    from transformers.cache_utils import Cache
-
     from instil.models.loading import LoadedModel
 
-#: A shared head shorter than this costs more in bookkeeping than reading it again.
-SHORTEST_HEAD = 24
-#: Columns held in copied caches, as a multiple of the columns computed at once: copying costs far less.
-HOLD = 4
-#: Rows are moved together once this share of a batch has ended.
-COMPACT_AT = 0.25
 #: Logits are float32: an option batch holds at most this many (256 MiB).
 LOGITS_AT_ONCE = 1 << 26
+#: Rows are moved together once this share of a batch has ended.
+COMPACT_AT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +48,6 @@ class Completion:
     """Their text, up to the stop string where one ended it."""
     finished: bool
     """Whether the model ended by itself (end token or stop string); False where a length limit cut it."""
-
-
-@dataclass(slots=True)
-class _Read:
-    """A batch that was read: one row a prompt."""
-
-    cache: Cache
-    mask: Tensor | None
-    """(B, T) with 0 where padded; None where nothing is."""
-    lengths: Tensor
-    """(B,): logical length of each row so far."""
-    logits: Tensor
-    """(B, V): what comes next."""
-    width: int
-    """T: columns of the cache."""
 
 
 class Engine:
@@ -85,21 +63,12 @@ class Engine:
         self.loaded = loaded
         self.model: Any = loaded.model
         self.device = torch.device(loaded.device)
-        self.tokens_per_batch = tokens_per_batch or (4096 if self.device.type == "cpu" else 32768)
         self.limit = int(loaded.max_length)
         self.end_ids = frozenset(_end_ids(loaded))
-        accepted = inspect.signature(self.model.forward).parameters
-        if "past_key_values" not in accepted:
-            raise ModelError(
-                f"{type(self.model).__name__} keeps no key-value cache, which generation and scoring here stand on",
-                remedy="Use a model with attention, such as a Llama, Qwen, Gemma or GPT-2 model",
-            )
-        self._takes_positions = "position_ids" in accepted
-        self._takes_keep = "logits_to_keep" in accepted
-        # Behind a shared head the padding stands in the middle: only logical positions and full attention bear that.
-        bears = self._takes_positions and slabs_fit(self.model.config)
-        self._exact: dict[str, bool] = {} if bears else {"head": False}
-        self._head: tuple[list[int], Cache] | None = None
+        self.tokens_per_batch = tokens_per_batch or (4096 if self.device.type == "cpu" else 32768)
+        self.reader = Reader(
+            self.model, self.device, tokens_per_batch=self.tokens_per_batch, limit=self.limit, name=loaded.path
+        )
 
     # --- generation -------------------------------------------------------------------------------------------------
 
@@ -126,7 +95,7 @@ class Engine:
         self._check_room([len(row) + 1 for row in rows])
         results: list[Completion | None] = [None] * len(rows)
         with self._scoring():
-            for head, batch in self._batches(rows, [len(row) + max_new_tokens for row in rows]):
+            for head, batch in self.reader.batches(rows, [len(row) + max_new_tokens for row in rows]):
                 written = self._generate([rows[index] for index in batch], max_new_tokens, tuple(stop), head)
                 for index, completion in zip(batch, written, strict=True):
                     results[index] = completion
@@ -159,7 +128,7 @@ class Engine:
         if max_new_tokens < 1:
             return [Completion((), "", False) for _ in rows]
         room = max(len(row) for row in rows) + max(budgets)
-        read = self._read(rows, room, head)
+        read = self.reader.read(rows, room, head)
         # `alive` numbers the prompt behind each row of the batch; -1 marks a row that ended and waits to be dropped.
         alive = list(range(len(rows)))
         while True:
@@ -178,26 +147,10 @@ class Engine:
             if not kept:
                 break
             if len(kept) <= (1 - COMPACT_AT) * len(alive):
-                tokens = self._compact(read, tokens, kept, room)
+                tokens = self.reader.keep(read, tokens, kept, room)
                 alive = [alive[place] for place in kept]
-            self._step(read, tokens)
+            self.reader.step(read, tokens)
         return [self._completion(ids, stop, finished=done) for ids, done in zip(written, finished, strict=True)]
-
-    def _step(self, read: _Read, tokens: Tensor) -> None:
-        """Feed one token to every row."""
-        if read.mask is not None:
-            read.mask = torch.cat([read.mask, read.mask.new_ones((len(tokens), 1))], dim=1)
-        read.logits = self._forward(tokens[:, None], read.cache, read.mask, read.lengths[:, None], keep=1)[:, -1]
-        read.lengths = read.lengths + 1
-        read.width += 1
-
-    def _compact(self, read: _Read, tokens: Tensor, kept: list[int], room: int) -> Tensor:
-        """Drop the rows that ended; returns the tokens of those that stay."""
-        index = torch.tensor(kept, device=self.device)
-        read.cache = selected(read.cache, index, room)
-        read.mask = None if read.mask is None else read.mask.index_select(0, index)
-        read.lengths = read.lengths.index_select(0, index)
-        return tokens.index_select(0, index)
 
     def _completion(self, ids: list[int], stop: tuple[str, ...], *, finished: bool) -> Completion:
         text = self._text(ids)
@@ -229,14 +182,14 @@ class Engine:
         ids: list[int] = []
         shown = ""
         finished = False
-        read: _Read | None = None
+        read: Read | None = None
         while len(ids) < budget and not finished:
             # Entered anew for every token: between two pieces the caller's own code runs.
             with self._scoring():
                 if read is None:
-                    read = self._read([row], len(row) + budget)
+                    read = self.reader.read([row], len(row) + budget)
                 else:
-                    self._step(read, torch.tensor(ids[-1:], device=self.device))
+                    self.reader.step(read, torch.tensor(ids[-1:], device=self.device))
                 token = int(read.logits[0].argmax())
             if token in self.end_ids:
                 finished = True
@@ -281,7 +234,7 @@ class Engine:
         results: list[list[float]] = [[] for _ in rows]
         costs = [len(row) + len(choices) * width for row, choices, width in zip(rows, options, widths, strict=True)]
         with self._scoring():
-            for head, batch in self._batches(rows, costs):
+            for head, batch in self.reader.batches(rows, costs):
                 scored = self._score([rows[i] for i in batch], [[list(o) for o in options[i]] for i in batch], head)
                 for index, values in zip(batch, scored, strict=True):
                     results[index] = values
@@ -303,7 +256,7 @@ class Engine:
         return self._score(rows[:half], options[:half], head) + self._score(rows[half:], options[half:], head)
 
     def _follow(self, rows: list[list[int]], options: list[list[list[int]]], head: int) -> list[list[float]]:
-        read = self._read(rows, max(len(row) for row in rows), head)
+        read = self.reader.read(rows, max(len(row) for row in rows), head)
         first = read.logits.float().log_softmax(-1)
         flat = [(question, option) for question, choices in enumerate(options) for option in choices]
         first_ids = [[question, option[0]] for question, option in flat]
@@ -322,7 +275,7 @@ class Engine:
         values = iter(sums)
         return [[next(values) for _ in choices] for choices in options]
 
-    def _option_rows(self, places: list[int], flat: list[tuple[int, list[int]]], read: _Read) -> list[int]:
+    def _option_rows(self, places: list[int], flat: list[tuple[int, list[int]]], read: Read) -> list[int]:
         """As many option rows as may stand together: bounded by the cache that is copied and by the logits."""
         chunk: list[int] = []
         for place in places:
@@ -334,7 +287,7 @@ class Engine:
             chunk.append(place)
         return chunk
 
-    def _rest(self, chosen: list[tuple[int, list[int]]], read: _Read) -> list[float]:
+    def _rest(self, chosen: list[tuple[int, list[int]]], read: Read) -> list[float]:
         """The log-probabilities of the tokens after the first of each option, summed."""
         width = max(len(option) for _, option in chosen) - 1
         questions = torch.tensor([question for question, _ in chosen], device=self.device)
@@ -350,106 +303,10 @@ class Engine:
         # Options are padded on the right, after everything that is scored: the causal mask hides the padding.
         mask = None if read.mask is None else torch.cat([read.mask.index_select(0, questions), torch.ones_like(fed)], 1)
         positions = read.lengths.index_select(0, questions)[:, None] + torch.arange(width, device=self.device)
-        logits = self._forward(fed, cache, mask, positions.clamp(max=self.limit - 1), keep=0)
+        logits = self.reader.forward(fed, cache, mask, positions, keep=0)
         picked = logits.float().log_softmax(-1).gather(-1, wanted[..., None]).squeeze(-1)
         totals: list[float] = (picked * real).sum(-1).tolist()
         return totals
-
-    # --- reading prompts --------------------------------------------------------------------------------------------
-
-    def _read(self, rows: list[list[int]], room: int, head: int = 0) -> _Read:
-        """Read a batch of prompts that share their first `head` tokens; `room` is the columns needed in the end."""
-        tails = [row[head:] for row in rows]
-        width = max(len(tail) for tail in tails)
-        ids = torch.zeros((len(rows), width), dtype=torch.long)
-        mask = torch.ones((len(rows), head + width), dtype=torch.long)
-        for place, tail in enumerate(tails):
-            ids[place, width - len(tail) :] = torch.tensor(tail)
-            mask[place, head : head + width - len(tail)] = 0
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, head:]
-        padded = None if all(len(tail) == width for tail in tails) else mask
-        if head:
-            first = torch.zeros(len(rows), dtype=torch.long, device=self.device)
-            cache = selected(self._read_head(rows[0][:head]), first, room)
-        else:
-            cache = new_cache(self.model.config, room)
-        logits = self._forward(ids, cache, padded, positions, keep=1)[:, -1]
-        if bool(torch.isnan(logits).any()):
-            raise ModelError(
-                f"the model at {self.loaded.path} answers with values that are not numbers (NaN)",
-                remedy="Its weights are damaged or its training diverged: use an earlier checkpoint",
-            )
-        return _Read(cache, padded, mask.sum(-1), logits, head + width)
-
-    def _read_head(self, head: list[int]) -> Cache:
-        """The cache of a shared head; the latest one is kept for the batches that follow."""
-        if self._head is None or self._head[0] != head:
-            cache = new_cache(self.model.config, len(head))
-            positions = torch.arange(len(head), device=self.device)[None]
-            self._forward(torch.tensor([head], device=self.device), cache, None, positions, keep=1)
-            self._head = (head, cache)
-        return self._head[1]
-
-    def _forward(self, ids: Tensor, cache: Cache, mask: Tensor | None, positions: Tensor, *, keep: int) -> Tensor:
-        arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "attention_mask": mask}
-        if self._takes_positions:
-            arguments["position_ids"] = positions
-        if self._takes_keep and keep:
-            arguments["logits_to_keep"] = keep
-        logits: Tensor = self.model(input_ids=ids, **arguments).logits
-        return logits
-
-    def _agrees(self, layout: str, rows: list[list[int]], head: int) -> bool:
-        """Whether a layout gives the model the same logits as a row alone; found out once, on the first such batch."""
-        if layout not in self._exact:
-            short, long = min(rows, key=len), max(rows, key=len)
-            alone = self._read([short], len(short)).logits[0].float()
-            beside = self._read([short, long], len(long), head).logits[0].float()
-            tolerance = 1e-3 if self.model.dtype == torch.float32 else 5e-2
-            scale = max(1.0, float(alone.abs().max()))
-            self._exact[layout] = float((alone - beside).abs().max()) <= tolerance * scale
-        return self._exact[layout]
-
-    # --- batches ----------------------------------------------------------------------------------------------------
-
-    def _batches(self, rows: list[list[int]], costs: list[int]) -> Iterator[tuple[int, list[int]]]:
-        """Rows that are computed together, as (length of the head that all share, indices of the rows)."""
-        families: dict[tuple[int, ...], list[int]] = {}
-        for index, row in enumerate(rows):
-            families.setdefault(tuple(row[:SHORTEST_HEAD]), []).append(index)
-        loners: list[int] = []
-        for family in families.values():
-            members = [rows[index] for index in family]
-            head = _shared(members)
-            # Worth a batch of its own where it saves at least a quarter of a batch.
-            saves = head * (len(family) - 1) * 4 >= self.tokens_per_batch
-            if head >= SHORTEST_HEAD and saves and self._agrees("head", members, head):
-                yield from self._cut(head, family, rows, costs)
-            else:
-                loners += family
-        yield from self._cut(0, loners, rows, costs)
-
-    def _cut(
-        self, head: int, group: list[int], rows: list[list[int]], costs: list[int]
-    ) -> Iterator[tuple[int, list[int]]]:
-        """Rows of similar length, up to the budget: of tokens to compute, and of columns to hold."""
-        batch: list[int] = []
-        widest = 0
-        for index in sorted(group, key=lambda index: (len(rows[index]), index)):
-            wider = max(widest, costs[index])
-            count = len(batch) + 1
-            full = count * (wider - head) > self.tokens_per_batch or count * wider > HOLD * self.tokens_per_batch
-            if batch and (full or not self._may_join(rows[index], rows[batch[0]])):
-                yield head, batch
-                batch, wider = [], costs[index]
-            batch.append(index)
-            widest = wider
-        if batch:
-            yield head, batch
-
-    def _may_join(self, row: list[int], first: list[int]) -> bool:
-        return len(row) == len(first) or self._agrees("padding", [row, first], 0)
 
     # --- around a call ----------------------------------------------------------------------------------------------
 
@@ -462,7 +319,7 @@ class Engine:
             with torch.inference_mode():
                 yield
         finally:
-            self._head = None
+            self.reader.forget()
             self.model.train(training)
 
     def _begun(self, row: Sequence[int]) -> list[int]:
@@ -486,13 +343,6 @@ def _end_ids(loaded: LoadedModel) -> Iterator[int]:
     for token in more if isinstance(more, (list, tuple)) else [more]:
         if token is not None:
             yield int(token)
-
-
-def _shared(rows: list[list[int]]) -> int:
-    """How many first tokens all rows share, such that each has at least one more."""
-    first, last = min(rows), max(rows)
-    longest = min(len(row) for row in rows) - 1
-    return next((place for place in range(longest) if first[place] != last[place]), longest)
 
 
 def _settled(text: str, stop: tuple[str, ...]) -> str:

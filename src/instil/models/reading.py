@@ -1,0 +1,199 @@
+"""Reading many prompts at once: which rows stand together, what their caches hold, what comes next after each.
+
+    padding        ..5 6 7        rows of similar length, padded on the left, logical positions given
+    shared head    [1 2 3 4] ..5 6 | 7     what all rows start with is read once, its cache copied to every row
+
+Both are exact for models that attend by logical position. The first batch that needs one of them is checked against
+the same row computed alone; for a model that fails, rows of equal length stand together, and nothing is shared.
+
+Shape legend: B rows, T columns, V words.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from instil.errors import ModelError
+from instil.models.cache import new_cache, selected, slabs_fit
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import Cache
+
+#: A shared head shorter than this costs more in bookkeeping than reading it again.
+SHORTEST_HEAD = 24
+#: Columns held in copied caches, as a multiple of the columns computed at once: copying costs far less.
+HOLD = 4
+
+
+@dataclass(slots=True)
+class Read:
+    """A batch that was read: one row a prompt."""
+
+    cache: Cache
+    mask: Tensor | None
+    """(B, T) with 0 where padded; None where nothing is."""
+    lengths: Tensor
+    """(B,): logical length of each row so far."""
+    logits: Tensor
+    """(B, V): what comes next."""
+    width: int
+    """T: columns of the cache."""
+
+
+class Reader:
+    """Feeds rows of token ids to a causal model and keeps what it needs to go on from there.
+
+    Args:
+        model: a causal model of transformers.
+        device: where it lies.
+        tokens_per_batch: rows x width that are computed together.
+        limit: the longest sequence that the model can read.
+        name: what to call the model in messages.
+    """
+
+    def __init__(self, model: Any, device: torch.device, *, tokens_per_batch: int, limit: int, name: str) -> None:
+        self.model = model
+        self.device = device
+        self.tokens_per_batch = tokens_per_batch
+        self.limit = limit
+        self.name = name
+        accepted = inspect.signature(model.forward).parameters
+        if "past_key_values" not in accepted:
+            raise ModelError(
+                f"{type(model).__name__} keeps no key-value cache, which generation and scoring here stand on",
+                remedy="Use a model with attention, such as a Llama, Qwen, Gemma or GPT-2 model",
+            )
+        self._takes_positions = "position_ids" in accepted
+        self._takes_keep = "logits_to_keep" in accepted
+        # Behind a shared head the padding stands in the middle: only logical positions and full attention bear that.
+        bears = self._takes_positions and slabs_fit(model.config)
+        self._exact: dict[str, bool] = {} if bears else {"head": False}
+        self._head: tuple[list[int], Cache] | None = None
+
+    def read(self, rows: list[list[int]], room: int, head: int = 0) -> Read:
+        """Read a batch of prompts that share their first `head` tokens; `room` is the columns needed in the end."""
+        tails = [row[head:] for row in rows]
+        width = max(len(tail) for tail in tails)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        mask = torch.ones((len(rows), head + width), dtype=torch.long)
+        for place, tail in enumerate(tails):
+            ids[place, width - len(tail) :] = torch.tensor(tail)
+            mask[place, head : head + width - len(tail)] = 0
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, head:]
+        padded = None if all(len(tail) == width for tail in tails) else mask
+        if head:
+            first = torch.zeros(len(rows), dtype=torch.long, device=self.device)
+            cache = selected(self._read_head(rows[0][:head]), first, room)
+        else:
+            cache = new_cache(self.model.config, room)
+        logits = self.forward(ids, cache, padded, positions, keep=1)[:, -1]
+        if bool(torch.isnan(logits).any()):
+            raise ModelError(
+                f"the model at {self.name} answers with values that are not numbers (NaN)",
+                remedy="Its weights are damaged or its training diverged: use an earlier checkpoint",
+            )
+        return Read(cache, padded, mask.sum(-1), logits, head + width)
+
+    def step(self, read: Read, tokens: Tensor) -> None:
+        """Feed one token to every row."""
+        if read.mask is not None:
+            read.mask = torch.cat([read.mask, read.mask.new_ones((len(tokens), 1))], dim=1)
+        read.logits = self.forward(tokens[:, None], read.cache, read.mask, read.lengths[:, None], keep=1)[:, -1]
+        read.lengths = read.lengths + 1
+        read.width += 1
+
+    def keep(self, read: Read, tokens: Tensor, kept: list[int], room: int) -> Tensor:
+        """Drop the rows that ended; returns the tokens of those that stay."""
+        index = torch.tensor(kept, device=self.device)
+        read.cache = selected(read.cache, index, room)
+        read.mask = None if read.mask is None else read.mask.index_select(0, index)
+        read.lengths = read.lengths.index_select(0, index)
+        return tokens.index_select(0, index)
+
+    def forget(self) -> None:
+        """Let go of the shared head that was kept."""
+        self._head = None
+
+    def _read_head(self, head: list[int]) -> Cache:
+        """The cache of a shared head; the latest one is kept for the batches that follow."""
+        if self._head is None or self._head[0] != head:
+            cache = new_cache(self.model.config, len(head))
+            positions = torch.arange(len(head), device=self.device)[None]
+            self.forward(torch.tensor([head], device=self.device), cache, None, positions, keep=1)
+            self._head = (head, cache)
+        return self._head[1]
+
+    def forward(self, ids: Tensor, cache: Cache, mask: Tensor | None, positions: Tensor, *, keep: int) -> Tensor:
+        """The logits (B, T, V) of the last `keep` columns, all of them for 0; the cache grows by what was fed."""
+        arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "attention_mask": mask}
+        if self._takes_positions:
+            # Rows that ended wait for the others, and padded options run on: neither may leave the position table.
+            arguments["position_ids"] = positions.clamp(max=self.limit - 1)
+        if self._takes_keep and keep:
+            arguments["logits_to_keep"] = keep
+        logits: Tensor = self.model(input_ids=ids, **arguments).logits
+        return logits
+
+    def _agrees(self, layout: str, rows: list[list[int]], head: int) -> bool:
+        """Whether a layout gives the model the same logits as a row alone; found out once, on the first such batch."""
+        if layout not in self._exact:
+            short, long = min(rows, key=len), max(rows, key=len)
+            alone = self.read([short], len(short)).logits[0].float()
+            beside = self.read([short, long], len(long), head).logits[0].float()
+            tolerance = 1e-3 if self.model.dtype == torch.float32 else 5e-2
+            scale = max(1.0, float(alone.abs().max()))
+            self._exact[layout] = float((alone - beside).abs().max()) <= tolerance * scale
+        return self._exact[layout]
+
+    def batches(self, rows: list[list[int]], costs: list[int]) -> Iterator[tuple[int, list[int]]]:
+        """Rows that are computed together, as (length of the head that all share, indices of the rows)."""
+        families: dict[tuple[int, ...], list[int]] = {}
+        for index, row in enumerate(rows):
+            families.setdefault(tuple(row[:SHORTEST_HEAD]), []).append(index)
+        loners: list[int] = []
+        for family in families.values():
+            members = [rows[index] for index in family]
+            head = _shared(members)
+            # Worth a batch of its own where it saves at least a quarter of a batch.
+            saves = head * (len(family) - 1) * 4 >= self.tokens_per_batch
+            if head >= SHORTEST_HEAD and saves and self._agrees("head", members, head):
+                yield from self._cut(head, family, rows, costs)
+            else:
+                loners += family
+        yield from self._cut(0, loners, rows, costs)
+
+    def _cut(
+        self, head: int, group: list[int], rows: list[list[int]], costs: list[int]
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Rows of similar length, up to the budget: of tokens to compute, and of columns to hold."""
+        batch: list[int] = []
+        widest = 0
+        for index in sorted(group, key=lambda index: (len(rows[index]), index)):
+            wider = max(widest, costs[index])
+            count = len(batch) + 1
+            full = count * (wider - head) > self.tokens_per_batch or count * wider > HOLD * self.tokens_per_batch
+            if batch and (full or not self._may_join(rows[index], rows[batch[0]], head)):
+                yield head, batch
+                batch, wider = [], costs[index]
+            batch.append(index)
+            widest = wider
+        if batch:
+            yield head, batch
+
+    def _may_join(self, row: list[int], first: list[int], head: int) -> bool:
+        layout = "padding after a head" if head else "padding"
+        return len(row) == len(first) or self._agrees(layout, [row, first], head)
+
+
+def _shared(rows: list[list[int]]) -> int:
+    """How many first tokens all rows share, such that each has at least one more."""
+    first, last = min(rows), max(rows)
+    longest = min(len(row) for row in rows) - 1
+    return next((place for place in range(longest) if first[place] != last[place]), longest)
