@@ -48,11 +48,22 @@ def prefix_ids(tokenizer: Tokenizer) -> list[int]:
 
 
 def _copy(settings: dict[str, Any]) -> Tokenizer:
+    if settings["model"]["type"] == "Unigram":
+        _hide_special_pieces(settings)
     copy = Tokenizer.from_str(json.dumps(settings))
     copy.no_padding()
     copy.no_truncation()
     copy.encode_special_tokens = True
     return copy
+
+
+def _hide_special_pieces(settings: dict[str, Any]) -> None:
+    """Rename special tokens, in place, to what no text holds: Unigram finds any piece of its vocabulary, `</s>` too."""
+    for token in settings["added_tokens"]:
+        vocabulary = settings["model"]["vocab"]
+        if token["special"] and token["id"] < len(vocabulary):
+            token["content"] = f"\ufdd0{token['content']}\ufdd0"
+            vocabulary[token["id"]][0] = token["content"]
 
 
 def _continuing_normalizer(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
