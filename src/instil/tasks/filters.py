@@ -187,6 +187,6 @@ FILTERS: Mapping[str, Filter] = {
     "wordcount": _on_text(lambda text: len(text.split())),
 }
 
-TESTS: Mapping[str, Callable[..., Any]] = {
-    name: test for name, test in jinja_tests.TESTS.items() if name not in {"callable", "filter", "test", "escaped"}
-}
+_LEFT_OUT = frozenset({"callable", "filter", "test", "escaped"})
+_JINJA_TESTS: Mapping[str, Any] = jinja_tests.TESTS
+TESTS: Mapping[str, Callable[..., Any]] = {name: _JINJA_TESTS[name] for name in _JINJA_TESTS if name not in _LEFT_OUT}

@@ -153,7 +153,8 @@ class Template:
         options: tuple[str, ...] = ()
         if self.answer_choices:
             text = self._run(self.answer_choices, values, budget, example)
-            values["answer_choices"] = [part.strip() for part in text.split(_MARK)]
+            # Rows without options of their own make an empty text: that is no option, not an empty one.
+            values["answer_choices"] = [part.strip() for part in text.split(_MARK)] if text.strip() else []
             options = () if self.cot else tuple(values["answer_choices"])
         if self.target is None:
             both = self._run(self.input, values, budget, example).split(_MARK)

@@ -1,0 +1,112 @@
+"""BIG-bench JSON tasks: `examples` with `target` or `target_scores`, and how to phrase them; for evaluation alone.
+
+    task_prefix           "Does Speaker 2's answer mean yes or no?"     said once, as the instruction
+    example_input_prefix  "Q: "     example_output_prefix  "A: "        around each input
+    target_scores         {"yes": 0.0, "no": 1.0}                       options yes, no; the best ones are right
+
+As in BIG-bench, the choices are listed after the input unless `append_choices_to_input` is false.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instil.records import Example
+from instil.tasks.readers.bbh import with_examples
+from instil.tasks.readers.reading import Reading, RowProblem, text_in, texts_in
+from instil.tasks.readers.source import Damage, Source, as_row
+from instil.tasks.task import Task
+from instil.tasks.template import Template
+
+TEMPLATE = Template(
+    "bigbench",
+    "{{ shown }}",
+    "{{ outputs | first }}",
+    instruction="{{ task_prefix }}",
+    answer_choices="{{ options | join('|||') }}",
+    references="outputs",
+)
+CITATION = "Srivastava et al. 2022, Beyond the Imitation Game, arXiv:2206.04615"
+
+_KEYS = re.compile(rb'"(metrics|preferred_score|keywords|target_scores|task_prefix|example_input_prefix)"\s*:')
+
+
+@dataclass(frozen=True)
+class BigBench:
+    """Reads one `task.json`."""
+
+    name: str = "bigbench"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """JSON with at least two of BIG-bench's own keys, besides or before its examples."""
+        return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and len(set(_KEYS.findall(head))) >= 2
+
+    def read(self, path: Path) -> Reading:
+        """One task, or none where the file is damaged as a whole."""
+        source, reading, examples = Source(path), Reading(self.name), []
+        content = with_examples(source, reading)
+        for number, item in enumerate(content["examples"], start=1):
+            try:
+                examples.append(Example(str(number), _fields(as_row(item), content)))
+            except (Damage, RowProblem) as problem:
+                reading.quarantine(f"example {number}", str(problem))
+        reading.accepted = len(examples)
+        if examples:
+            title = source.path.parent.name if source.stem == "task" else source.stem
+            keywords = content.get("keywords")
+            graded = "multiple_choice_grade" in str(content.get("preferred_score") or content.get("metrics"))
+            reading.tasks.append(
+                Task(
+                    name=f"bigbench/{title}",
+                    cluster=str(keywords[0]) if isinstance(keywords, list) and keywords else "BIG-bench",
+                    collection="bigbench",
+                    templates=(TEMPLATE,),
+                    examples=examples,
+                    metrics=("accuracy", "exact_match") if graded else ("exact_match",),
+                    licence="Apache-2.0",
+                    source=title,
+                    citation=CITATION,
+                    evaluation_only=True,
+                    content=source.sha256(),
+                )
+            )
+        return reading
+
+
+def _fields(row: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, object]:
+    scores = _scores(row)
+    best = max(scores.values(), default=0.0)
+    outputs = texts_in(row, "target") if "target" in row else [text for text, score in scores.items() if score == best]
+    if not outputs or ("target" not in row and best <= 0):
+        raise RowProblem("empty target")
+    shown = _prefix(content, "example_input_prefix", "\nQ: ") + text_in(row, "input")
+    if scores and content.get("append_choices_to_input", True):
+        before = _prefix(content, "choice_prefix", "\n  choice: ")
+        shown += "".join(before + option for option in scores)
+    shown += _prefix(content, "example_output_prefix", "\nA: ")
+    return {
+        "shown": shown,
+        "outputs": outputs,
+        "options": list(scores) if set(outputs) <= set(scores) else [],
+        "task_prefix": _prefix(content, "task_prefix", ""),
+    }
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    scores = row.get("target_scores") or {}
+    if not isinstance(scores, dict):
+        raise RowProblem("field 'target_scores' is no object")
+    for score in scores.values():
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise RowProblem("field 'target_scores' holds something other than numbers")
+    return scores
+
+
+def _prefix(content: Mapping[str, Any], name: str, default: str) -> str:
+    value = content.get(name, default)
+    return value if isinstance(value, str) else default

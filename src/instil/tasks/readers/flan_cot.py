@@ -1,0 +1,158 @@
+r"""FLAN's chain-of-thought sets: a TSV of question, answer, rationale, without header and without quoting.
+
+    "Marlboro used iconic imagery ..."\nIs the above claim true?\nOptions:\n- yes\n- no <tab> yes <tab> Marlboro is used ...
+
+    direct   Q: "Marlboro used ..." Is the above claim true? Options: ...   ->  yes
+    cot      ... Let's think step by step.   ->  Marlboro is used cowboys as an advertising campaign. So the answer is yes.
+
+Newlines are written as the two characters `\n`. Quotes are plain characters (975 rows of creak lose theirs to a CSV
+reader), and U+2028 stands inside two rows of gsm8k, so lines end at `\n` alone. The options stay in the question; where
+the answer is one of them they are also the options of the direct templates, for rank classification.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from instil.records import Example
+from instil.tasks.readers.reading import Reading, RowProblem
+from instil.tasks.readers.source import Damage, Source
+from instil.tasks.task import Task
+from instil.tasks.template import Template
+
+
+def _direct(name: str, shown: str) -> Template:
+    return Template(name, shown, "{{ answer }}", answer_choices="{{ options | join('|||') }}")
+
+
+def _cot(name: str, shown: str, target: str) -> Template:
+    return Template(name, shown, target, cot=True, answer="{{ answer }}", rationale="{{ rationale }}")
+
+
+#: The two kinds of templates never share an input: what the model reads says whether it is to reason first.
+TEMPLATES = (
+    _direct("direct-plain", "{{ question }}"),
+    _direct("direct-qa", "Q: {{ question }}\nA:"),
+    _direct("direct-question-answer", "Question: {{ question }}\nAnswer:"),
+    _direct("direct-only-the-answer", "Answer the following question. Give only the answer.\n{{ question }}"),
+    _direct("direct-final", "{{ question }}\nWhat is the final answer?"),
+    _direct("direct-short", "Please answer this as briefly as you can: {{ question }}"),
+    _cot(
+        "cot-step-by-step",
+        "{{ question }}\nLet's think step by step.",
+        "{{ rationale | sentence }} So the answer is {{ answer }}.",
+    ),
+    _cot(
+        "cot-reason-first",
+        "Answer the following question by reasoning step by step.\n{{ question }}",
+        "{{ rationale | sentence }} Therefore, the answer is {{ answer }}.",
+    ),
+    _cot(
+        "cot-qa",
+        "Q: {{ question }}\nA: Let's reason before we answer.",
+        "{{ rationale | sentence }} The answer is {{ answer }}.",
+    ),
+    _cot(
+        "cot-explain-then-answer",
+        "Question: {{ question }}\nExplain how you get to the answer, then give it.",
+        "{{ rationale | sentence }}\nThe answer is {{ answer }}.",
+    ),
+    _cot(
+        "cot-rationale-answer",
+        "Give a rationale for your answer, and the answer after it.\n\n{{ question }}\n\nRationale and answer:",
+        "{{ rationale | sentence }}\nSo the final answer is {{ answer }}.",
+    ),
+    _cot(
+        "cot-careful",
+        "{{ question }} Think carefully, write your thoughts down, and end with the answer.",
+        "{{ rationale | sentence }} This is why the answer is {{ answer }}.",
+    ),
+)
+
+#: Cluster and licence of the sets that FLAN ships, by the first word of the file's name.
+SETS = {
+    "aqua": ("math word problems", "Apache-2.0"),
+    "creak": ("fact verification", "CC BY-SA 3.0"),
+    "ecqa": ("commonsense question answering", "CDLA-Sharing-1.0"),
+    "esnli": ("natural language inference", "MIT"),
+    "gsm8k": ("math word problems", "MIT"),
+    "qasc": ("science question answering", "CC BY 4.0"),
+    "qed": ("open-domain question answering", "CC BY-SA 3.0"),
+    "sensemaking": ("commonsense validation", "CC BY-SA 4.0"),
+    "strategyqa": ("multi-hop question answering", "MIT"),
+}
+CITATION = "Chung et al. 2022, Scaling Instruction-Finetuned Language Models, arXiv:2210.11416"
+
+_OPTION = re.compile(r"^(?:- (.+)|(\([A-Za-z]\)).*)$")
+
+
+@dataclass(frozen=True)
+class FlanCot:
+    """Reads one set."""
+
+    name: str = "flan-cot"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """A TSV file without a header, most of whose first rows have three columns."""
+        if Source(path).suffix != ".tsv":
+            return False
+        lines = [line for line in head.split(b"\n")[:50] if line.strip()]
+        return sum(line.count(b"\t") == 2 for line in lines) * 2 > len(lines)
+
+    def read(self, path: Path) -> Reading:
+        """One task with every whole row."""
+        source, reading, examples = Source(path), Reading(self.name), []
+        for number, line in source.lines():
+            try:
+                if isinstance(line, Damage):
+                    raise line
+                examples.append(Example(str(number), _fields(line)))
+            except (Damage, RowProblem) as problem:
+                reading.quarantine(f"line {number}", str(problem))
+        reading.accepted = len(examples)
+        if examples:
+            title = source.stem.removesuffix("_train")
+            cluster, licence = SETS.get(title.split("_")[0], ("chain of thought", "not stated"))
+            reading.tasks.append(
+                Task(
+                    name=f"cot/{title}",
+                    cluster=cluster,
+                    collection="cot",
+                    templates=TEMPLATES,
+                    examples=examples,
+                    licence=licence,
+                    source=title,
+                    citation=CITATION,
+                    content=source.sha256(),
+                )
+            )
+        return reading
+
+
+def _fields(line: str) -> dict[str, object]:
+    columns = [column.replace("\\n", "\n").strip() for column in line.split("\t")]
+    if len(columns) != 3:
+        raise RowProblem(f"{len(columns)} {'column' if len(columns) == 1 else 'columns'}, not 3")
+    for name, column in zip(("question", "answer", "rationale"), columns, strict=True):
+        if not column:
+            raise RowProblem("empty target" if name == "answer" else f"empty {name}")
+    question, answer, rationale = columns
+    options = listed_options(question)
+    return {
+        "question": question,
+        "answer": answer,
+        "rationale": rationale,
+        "options": options if answer in options else [],
+    }
+
+
+def listed_options(text: str) -> list[str]:
+    """The answers that a question lists under `Options:`: `- yes` as `yes`, `(A) 21` as `(A)`."""
+    _, found, listed = text.rpartition("Options:\n")
+    if not found:
+        return []
+    matches = [_OPTION.match(line.strip()) for line in listed.splitlines() if line.strip()]
+    options = [(match[1] or match[2]).strip() for match in matches if match]
+    return options if len(options) == len(matches) == len(set(options)) else []

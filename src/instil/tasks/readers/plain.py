@@ -1,0 +1,187 @@
+"""Rows of one's own: JSONL (or a JSON list) and Parquet with `inputs` and `targets`, or columns that are mapped to them.
+
+    {"inputs": "2 + 2 =", "targets": "4"}                                 options and several references are welcome:
+    {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}
+    {"question": "2 + 2 =", "answer": 4}                                  with --map inputs=question --map targets=answer
+    {"prompt": "...\\n", "completion": "ice<|endoftext|>"}                 P3 as GPT-3 fine-tuning rows: the end mark goes
+
+One file is one task with one template, `plain`: the input as it stands, the target as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from instil.records import Example
+from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
+from instil.tasks.readers.source import Damage, Source, as_row, parsed
+from instil.tasks.task import Task
+from instil.tasks.template import Template
+
+TEMPLATE = Template(
+    "plain",
+    "{{ inputs }}",
+    "{{ targets | choice }}",
+    answer_choices="{{ options | join('|||') }}",
+    references="targets",
+)
+
+#: Columns that are understood without a map: input, target.
+PAIRS = (("inputs", "targets"), ("inputs_pretokenized", "targets_pretokenized"), ("prompt", "completion"))
+OPTIONS = ("options", "answer_choices")
+END_OF_TEXT = "<|endoftext|>"
+#: A `label` beside prompt and completion makes them a preference, not something to imitate.
+_NOT_IMITATED = frozenset({"label", "chosen", "rejected"})
+
+_PARQUET = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Reads one JSONL, JSON or Parquet file."""
+
+    map: Mapping[str, str] = field(default_factory=dict)
+    """Which column stands for `inputs`, `targets` and `options`."""
+    collection: str = "jsonl"
+    name: str = "jsonl"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """Parquet by its mark; JSON lines whose first whole row has a pair of known columns."""
+        if head.startswith(_PARQUET):
+            return True
+        return any(_pair(row, self.map) for row in _first_rows(head))
+
+    def read(self, path: Path) -> Reading:
+        """One task with every whole row."""
+        source = Source(path)
+        parquet = source.head().startswith(_PARQUET) if path.stat().st_size else False
+        reading, examples = Reading("parquet" if parquet else self.name), []
+        for where, row in rows_of(path):
+            try:
+                if isinstance(row, Damage):
+                    raise row
+                examples.append(Example(where.rpartition(" ")[2], self._fields(row)))
+            except (Damage, RowProblem) as problem:
+                reading.quarantine(where, str(problem))
+        reading.accepted = len(examples)
+        if examples:
+            reading.tasks.append(
+                Task(
+                    name=f"{self.collection}/{source.stem}",
+                    cluster=source.stem,
+                    collection=self.collection,
+                    templates=(TEMPLATE,),
+                    examples=examples,
+                    metrics=("exact_match", "rouge_l"),
+                    licence="not stated",
+                    language="not stated",
+                    source=path.name,
+                    content=source.sha256() + json.dumps(dict(self.map), sort_keys=True),
+                )
+            )
+        return reading
+
+    def _fields(self, row: Mapping[str, Any]) -> dict[str, object]:
+        pair = _pair(row, self.map)
+        if pair is None:
+            wanted = self.map.get("inputs", "inputs"), self.map.get("targets", "targets")
+            raise RowProblem(f"no columns {wanted[0]!r} and {wanted[1]!r}")
+        inputs = text_in(row, pair[0])
+        targets = [text.removesuffix(END_OF_TEXT) for text in texts_in(row, pair[1])]
+        if not any(text.strip() for text in targets):
+            raise RowProblem("empty target")
+        if not inputs.strip():
+            raise RowProblem("empty input")
+        return {"inputs": inputs, "targets": [text for text in targets if text.strip()], "options": self._options(row)}
+
+    def _options(self, row: Mapping[str, Any]) -> list[str]:
+        named = self.map.get("options")
+        for name in (named,) if named else OPTIONS:
+            listed = row.get(name)
+            if isinstance(listed, (list, tuple)):
+                return [as_text(option, name).strip() for option in listed]
+            if listed is not None:
+                raise RowProblem(f"field {name!r} is no list")
+        if named:
+            raise RowProblem(f"no field {named!r}")
+        return []
+
+
+def _pair(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, str] | None:
+    """The columns of input and target, if the row has them."""
+    if columns:
+        wanted = columns.get("inputs", "inputs"), columns.get("targets", "targets")
+        return wanted if set(wanted) <= set(row) else None
+    for pair in PAIRS:
+        if set(pair) <= set(row) and not (pair[0] == "prompt" and _NOT_IMITATED & set(row)):
+            return pair
+    return None
+
+
+def _first_rows(head: bytes) -> Iterator[dict[str, Any]]:
+    """The rows in the first lines that can be parsed."""
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:20]:
+        if not line.lstrip().startswith(b"{"):
+            continue
+        try:
+            row = parsed(line.decode())
+        except (Damage, UnicodeDecodeError):
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
+    """Every row of a JSONL, JSON-list or Parquet file, with where it stands; damaged ones as their Damage."""
+    source = Source(path)
+    try:
+        head = source.head()
+    except Damage as damage:
+        yield "file", damage
+        return
+    if head.startswith(_PARQUET):
+        yield from _parquet_rows(path)
+    elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        yield from _listed_rows(source)
+    else:
+        for number, line in source.lines():
+            yield f"line {number}", line if isinstance(line, Damage) else _row(line)
+
+
+def _row(line: str) -> dict[str, Any] | Damage:
+    try:
+        return as_row(parsed(line))
+    except Damage as damage:
+        return damage
+
+
+def _listed_rows(source: Source) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
+    try:
+        content = source.json()
+    except Damage as damage:
+        yield "file", damage
+        return
+    for number, item in enumerate(content, start=1):
+        try:
+            yield f"item {number}", as_row(item)
+        except Damage as damage:
+            yield f"item {number}", damage
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        yield f"row {number + 1}", Damage(f"not usable Parquet ({type(error).__name__})")

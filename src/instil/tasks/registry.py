@@ -1,0 +1,309 @@
+"""Named collections of tasks, found under a data root: `load_collection("ni", root, tasks=["splits/present/dev_tasks.txt"])`.
+
+    name          folder under the root        what it holds
+    ni            natural_instructions/tasks   Natural Instructions v2
+    cot           flan_cot                     FLAN's chain-of-thought sets
+    p3            p3                           P3 rows, one template a file
+    bbh           bbh                          BIG-Bench Hard (evaluation alone)
+    bigbench      bigbench                     BIG-bench JSON tasks (evaluation alone)
+    jsonl         (a path is needed)           rows of one's own
+    promptsource  (a path is needed)           rows of one's own, phrased by a promptsource file
+
+Others plug in from above through the entry-point group `instil.collections`: a callable of options that gives tasks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from instil.errors import DataError
+from instil.tasks.readers.bbh import BigBenchHard
+from instil.tasks.readers.bigbench import BigBench
+from instil.tasks.readers.flan_cot import FlanCot
+from instil.tasks.readers.natural_instructions import NaturalInstructions
+from instil.tasks.readers.plain import Plain, rows_of
+from instil.tasks.readers.promptsource import task_of, template_file
+from instil.tasks.readers.reading import Quarantined, Reader, Reading
+from instil.tasks.readers.source import Damage, Source
+from instil.tasks.task import Task
+
+GROUP = "instil.collections"
+log = logging.getLogger("instil")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A collection that is a folder of files in one format."""
+
+    name: str
+    folder: str
+    reader: Reader
+    suffixes: tuple[str, ...]
+    note: str
+    titled_by_folder: bool = False
+    """Whether a task is named after its folder (`snarks/task.json`), not its file."""
+    describe: Callable[[Task], Task] = lambda task: task
+
+
+#: P3's data sets: cluster and licence of the source. The files say neither.
+P3_SETS = {
+    "adversarial_qa": ("extractive question answering", "CC BY-SA 3.0"),
+    "common_gen": ("structure to text", "MIT"),
+    "commonsense_qa": ("multiple-choice question answering", "MIT"),
+    "paws": ("paraphrase identification", "PAWS licence (free use)"),
+    "quarel": ("multiple-choice question answering", "CC BY 4.0"),
+    "quartz": ("multiple-choice question answering", "CC BY 4.0"),
+    "quoref": ("extractive question answering", "CC BY 4.0"),
+    "ropes": ("extractive question answering", "CC BY 4.0"),
+    "wiki_bio": ("structure to text", "CC BY-SA 3.0"),
+}
+
+
+def _described_p3(task: Task) -> Task:
+    title = task.name.partition("/")[2]
+    found = max((name for name in P3_SETS if title.startswith(name)), key=len, default="")
+    cluster, licence = P3_SETS.get(found, (task.cluster, "not stated"))
+    citation = "Sanh et al. 2021, Multitask Prompted Training Enables Zero-Shot Task Generalization, arXiv:2110.08207"
+    return replace(
+        task, cluster=cluster, licence=licence, language="English", source=found or task.source, citation=citation
+    )
+
+
+DECLARED = {
+    declared.name: declared
+    for declared in (
+        Declared("ni", "natural_instructions/tasks", NaturalInstructions(), (".json",), "Natural Instructions v2"),
+        Declared("cot", "flan_cot", FlanCot(), (".tsv",), "FLAN's chain-of-thought sets"),
+        Declared(
+            "p3", "p3", Plain(collection="p3"), (".jsonl", ".json", ".parquet"), "P3 rows, one template a file",
+            describe=_described_p3,
+        ),
+        Declared("bbh", "bbh", BigBenchHard(), (".json",), "BIG-Bench Hard, for evaluation alone"),
+        Declared(
+            "bigbench", "bigbench", BigBench(), (".json",), "BIG-bench JSON tasks, for evaluation alone",
+            titled_by_folder=True,
+        ),
+    )
+}  # fmt: skip
+#: Collections whose path must be given.
+OWN = {"jsonl": "rows of one's own: JSONL, JSON or Parquet", "promptsource": "rows of one's own with a promptsource file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The tasks that were asked for, and what was not there or not usable."""
+
+    name: str
+    tasks: list[Task]
+    absent: tuple[str, ...] = ()
+    """Names in a list file that the folder does not hold."""
+    quarantined: dict[str, list[Quarantined]] = field(default_factory=dict)
+    """Rows that were set aside, by file."""
+
+
+def collections() -> dict[str, str]:
+    """The names that `load_collection` knows, each with what it holds."""
+    named = {declared.name: declared.note for declared in DECLARED.values()} | OWN
+    return named | {point.name: f"from {point.value}" for point in _plugged().values()}
+
+
+def load_collection(
+    name: str,
+    root: Path | None,
+    *,
+    path: str | None = None,
+    tasks: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    templates: str | None = None,
+    **options: Any,
+) -> list[Task]:
+    """The tasks of a collection. See `open_collection`, which also says what was absent or set aside."""
+    return open_collection(
+        name, root, path=path, tasks=tasks, columns=columns, templates=templates, **options
+    ).tasks  # fmt: skip
+
+
+def open_collection(
+    name: str,
+    root: Path | None,
+    *,
+    path: str | None = None,
+    tasks: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    templates: str | None = None,
+    **options: Any,
+) -> Collection:
+    """Read the tasks of a collection.
+
+    Args:
+        name: one of `collections()`.
+        root: the folder under which data lies; None is the working folder.
+        path: another folder or file than the collection's own, from the root or absolute.
+        tasks: names, globs (`task12*`), and files that list a name a line; all tasks if None.
+        columns: for rows of one's own: which column stands for inputs, targets, options.
+        templates: for the collection promptsource: the file of templates.
+        options: handed to collections that plug in from above.
+
+    Raises:
+        DataError: if the collection, its folder or a named task does not exist, or no row can be used.
+    """
+    base = Path(root) if root is not None else Path()
+    if name in OWN:
+        found = _own(name, base, path, columns, templates)
+    elif name in DECLARED:
+        return _from_folder(DECLARED[name], base, path, tasks)
+    else:
+        found = _from_plugin(name, options)
+    return Collection(name, *_selected(found.tasks, tasks, name, base), found.quarantined)
+
+
+@cache
+def _plugged() -> Mapping[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _from_plugin(name: str, options: Mapping[str, Any]) -> Collection:
+    point = _plugged().get(name)
+    if point is None:
+        known = sorted(collections())
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        raise DataError(f"no collection {name!r}", remedy=f"{hint}There are {', '.join(known)}")
+    return Collection(name, list(point.load()(**options)))
+
+
+def _place(base: Path, path: str, what: str) -> Path:
+    place = base / path
+    if not place.exists():
+        raise DataError(f"{what}: nothing at {place}", remedy="Give the data root with --data, or the right path")
+    return place
+
+
+def _own(
+    name: str, base: Path, path: str | None, columns: Mapping[str, str] | None, templates: str | None
+) -> Collection:
+    if path is None:
+        raise DataError(f"collection {name!r} needs a path", remedy="Say where its rows are, such as path: my.jsonl")
+    place = _place(base, path, f"collection {name!r}")
+    if name == "promptsource":
+        if templates is None:
+            raise DataError("collection 'promptsource' needs templates", remedy="Give a promptsource templates.yaml")
+        return _phrased(place, _place(base, templates, "templates"))
+    unknown = set(columns or ()) - {"inputs", "targets", "options"}
+    if unknown:
+        raise DataError(f"no field {min(unknown)!r} to map", remedy="Map inputs, targets or options to a column")
+    reader = Plain(map=dict(columns or {}))
+    paths = _files(place, (".jsonl", ".json", ".parquet")) if place.is_dir() else [place]
+    return _read(name, reader, paths, place)
+
+
+def _phrased(rows: Path, templates: Path) -> Collection:
+    usable, aside = [], []
+    for where, row in rows_of(rows):
+        if isinstance(row, Damage):
+            aside.append(Quarantined(where, str(row)))
+        else:
+            usable.append(row)
+    if not usable:
+        raise DataError(f"{rows}: no row can be used", remedy=f"`instil tasks check {rows}` says why")
+    return Collection("promptsource", [task_of(template_file(templates), usable)], (), {str(rows): aside} if aside else {})
+
+
+def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None) -> Collection:
+    place = _place(base, path or declared.folder, f"collection {declared.name!r}")
+    paths = _files(place, declared.suffixes) if place.is_dir() else [place]
+    titles = {file: _title(declared, file) for file in paths}
+    wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base)
+    return replace(_read(declared.name, declared.reader, [file for file in paths if titles[file] in wanted], place,
+                         declared.describe), absent=absent)  # fmt: skip
+
+
+def _title(declared: Declared, file: Path) -> str:
+    stem = Source(file).stem
+    if declared.name == "cot":
+        return stem.removesuffix("_train")
+    return file.parent.name if declared.titled_by_folder and stem == "task" else stem
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and Source(file).suffix in suffixes)
+
+
+def _read(
+    name: str, reader: Reader, paths: Iterable[Path], place: Path, describe: Callable[[Task], Task] = lambda task: task
+) -> Collection:
+    found: list[Task] = []
+    aside: dict[str, list[Quarantined]] = {}
+    for file in paths:
+        reading: Reading = reader.read(file)
+        found += map(describe, reading.tasks)
+        if reading.quarantined:
+            aside[str(file)] = reading.quarantined
+    if not found:
+        raise DataError(f"{place}: no task can be read for collection {name!r}", remedy=f"`instil tasks check {place}` says why")
+    if aside:
+        log.info("%s: %d rows set aside in %d files", name, sum(map(len, aside.values())), len(aside))
+    return Collection(name, found, (), aside)
+
+
+def _selected(
+    found: list[Task], tasks: Sequence[str] | None, name: str, base: Path
+) -> tuple[list[Task], tuple[str, ...]]:
+    titles = [task.name.partition("/")[2] for task in found]
+    wanted, absent = _chosen(titles, tasks, name, base, base)
+    return [task for task, title in zip(found, titles, strict=True) if title in wanted], absent
+
+
+def _chosen(
+    titles: Sequence[str], tasks: Sequence[str] | None, name: str, place: Path, base: Path
+) -> tuple[set[str], tuple[str, ...]]:
+    """Which titles are asked for, and which names of list files are not there."""
+    if tasks is None:
+        return set(titles), ()
+    wanted: set[str] = set()
+    absent: list[str] = []
+    for asked in [tasks] if isinstance(tasks, str) else tasks:
+        bare = asked.removeprefix(f"{name}/")
+        listing = _list_file(asked, place, base)
+        if listing is not None:
+            listed = [line.strip().removeprefix(f"{name}/") for line in _lines_of(listing)]
+            wanted.update(set(listed) & set(titles))
+            absent += [title for title in listed if title not in titles]
+        elif matches := fnmatch.filter(titles, bare):
+            wanted.update(matches)
+        else:
+            close = difflib.get_close_matches(bare, titles, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
+            raise DataError(f"collection {name!r} has no task {asked!r} at {place}", remedy=hint)
+    if not wanted:
+        raise DataError(f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there")
+    if absent:
+        log.info("%s: %d listed tasks are not at %s", name, len(absent), place)
+    return wanted, tuple(absent)
+
+
+def _list_file(asked: str, place: Path, base: Path) -> Path | None:
+    """The file that an entry names, looked for from the root, the collection's folder and the folder above it."""
+    if not asked.endswith((".txt", ".list")):
+        return None
+    for folder in (base, place, place.parent):
+        if (folder / asked).is_file():
+            return folder / asked
+    raise DataError(f"no list of tasks at {base / asked}", remedy="Give its path from the data root")
+
+
+def _lines_of(listing: Path) -> list[str]:
+    lines = []
+    for number, line in Source(listing).lines():
+        if isinstance(line, Damage):
+            raise DataError(f"{listing}, line {number}: {line}", remedy="Give a UTF-8 text with a task name a line")
+        lines.append(line)
+    return lines
