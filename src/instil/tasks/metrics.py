@@ -20,7 +20,9 @@ Metric = Callable[[str, Sequence[str]], float]
 _BLANKS = re.compile(r"\s+")
 #: Outside ASCII: one token a character where words are not set apart by blanks (kana, Han, Hangul, Thai, Lao, Khmer),
 #: else runs without blanks and punctuation.
-_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]|[^\s!-/:-@\[-`{-~।॥،。、？！؟۔]+")
+_WORDS = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]|[^\s!-/:-@\[-`{-~।॥،。、？！؟۔]+"
+)
 _ANSWER = re.compile(r"answer(?: is|:)\s*(.+)", re.IGNORECASE)
 
 
@@ -48,11 +50,13 @@ def rouge_l(prediction: str, references: Sequence[str]) -> float:
     Equal to the `rouge-score` package with its stemmer for ASCII; that package drops every other letter, so texts in
     other scripts are cut into words here.
     """
-    return max((float(_scorer().score(reference, prediction)["rougeL"].fmeasure) for reference in references), default=0.0)
+    return max(
+        (float(_scorer().score(reference, prediction)["rougeL"].fmeasure) for reference in references), default=0.0
+    )
 
 
 def final_answer(text: str) -> str:
-    """What stands after the last `answer is` (or `answer:`) of a chain of thought, without the full stop; else all of it."""
+    """What stands after the last `answer is` (or `answer:`), without the full stop; the whole text if there is none."""
     found = _ANSWER.findall(text)
     return (found[-1] if found else text).strip().removesuffix(".").strip()
 

@@ -1,4 +1,4 @@
-"""Named collections of tasks, found under a data root: `load_collection("ni", root, tasks=["splits/present/dev_tasks.txt"])`.
+"""Named collections of tasks under a data root: `load_collection("ni", root, tasks=["splits/present/dev_tasks.txt"])`.
 
     name          folder under the root        what it holds
     ni            natural_instructions/tasks   Natural Instructions v2
@@ -83,18 +83,29 @@ DECLARED = {
         Declared("ni", "natural_instructions/tasks", NaturalInstructions(), (".json",), "Natural Instructions v2"),
         Declared("cot", "flan_cot", FlanCot(), (".tsv",), "FLAN's chain-of-thought sets"),
         Declared(
-            "p3", "p3", Plain(collection="p3"), (".jsonl", ".json", ".parquet"), "P3 rows, one template a file",
+            "p3",
+            "p3",
+            Plain(collection="p3"),
+            (".jsonl", ".json", ".parquet"),
+            "P3 rows, one template a file",
             describe=_described_p3,
         ),
         Declared("bbh", "bbh", BigBenchHard(), (".json",), "BIG-Bench Hard, for evaluation alone"),
         Declared(
-            "bigbench", "bigbench", BigBench(), (".json",), "BIG-bench JSON tasks, for evaluation alone",
+            "bigbench",
+            "bigbench",
+            BigBench(),
+            (".json",),
+            "BIG-bench JSON tasks, for evaluation alone",
             titled_by_folder=True,
         ),
     )
-}  # fmt: skip
+}
 #: Collections whose path must be given.
-OWN = {"jsonl": "rows of one's own: JSONL, JSON or Parquet", "promptsource": "rows of one's own with a promptsource file"}
+OWN = {
+    "jsonl": "rows of one's own: JSONL, JSON or Parquet",
+    "promptsource": "rows of one's own with a promptsource file",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +137,7 @@ def load_collection(
     **options: Any,
 ) -> list[Task]:
     """The tasks of a collection. See `open_collection`, which also says what was absent or set aside."""
-    return open_collection(
-        name, root, path=path, tasks=tasks, columns=columns, templates=templates, **options
-    ).tasks  # fmt: skip
+    return open_collection(name, root, path=path, tasks=tasks, columns=columns, templates=templates, **options).tasks
 
 
 def open_collection(
@@ -146,7 +155,7 @@ def open_collection(
     Args:
         name: one of `collections()`.
         root: the folder under which data lies; None is the working folder.
-        path: another folder or file than the collection's own, from the root or absolute.
+        path: another folder or file than the collection's own: absolute, from the root, or from the working folder.
         tasks: names, globs (`task12*`), and files that list a name a line; all tasks if None.
         columns: for rows of one's own: which column stands for inputs, targets, options.
         templates: for the collection promptsource: the file of templates.
@@ -182,6 +191,8 @@ def _from_plugin(name: str, options: Mapping[str, Any]) -> Collection:
 
 def _place(base: Path, path: str, what: str) -> Path:
     place = base / path
+    if not place.exists() and Path(path).exists():  # a file of one's own beside the recipe, with data elsewhere
+        return Path(path)
     if not place.exists():
         raise DataError(f"{what}: nothing at {place}", remedy="Give the data root with --data, or the right path")
     return place
@@ -214,7 +225,9 @@ def _phrased(rows: Path, templates: Path) -> Collection:
             usable.append(row)
     if not usable:
         raise DataError(f"{rows}: no row can be used", remedy=f"`instil tasks check {rows}` says why")
-    return Collection("promptsource", [task_of(template_file(templates), usable)], (), {str(rows): aside} if aside else {})
+    return Collection(
+        "promptsource", [task_of(template_file(templates), usable)], (), {str(rows): aside} if aside else {}
+    )
 
 
 def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None) -> Collection:
@@ -222,8 +235,12 @@ def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequen
     paths = _files(place, declared.suffixes) if place.is_dir() else [place]
     titles = {file: _title(declared, file) for file in paths}
     wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base)
-    return replace(_read(declared.name, declared.reader, [file for file in paths if titles[file] in wanted], place,
-                         declared.describe), absent=absent)  # fmt: skip
+    return replace(
+        _read(
+            declared.name, declared.reader, [file for file in paths if titles[file] in wanted], place, declared.describe
+        ),
+        absent=absent,
+    )
 
 
 def _title(declared: Declared, file: Path) -> str:
@@ -248,7 +265,9 @@ def _read(
         if reading.quarantined:
             aside[str(file)] = reading.quarantined
     if not found:
-        raise DataError(f"{place}: no task can be read for collection {name!r}", remedy=f"`instil tasks check {place}` says why")
+        raise DataError(
+            f"{place}: no task can be read for collection {name!r}", remedy=f"`instil tasks check {place}` says why"
+        )
     if aside:
         log.info("%s: %d rows set aside in %d files", name, sum(map(len, aside.values())), len(aside))
     return Collection(name, found, (), aside)
@@ -281,10 +300,14 @@ def _chosen(
             wanted.update(matches)
         else:
             close = difflib.get_close_matches(bare, titles, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
+            hint = (
+                f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
+            )
             raise DataError(f"collection {name!r} has no task {asked!r} at {place}", remedy=hint)
     if not wanted:
-        raise DataError(f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there")
+        raise DataError(
+            f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there"
+        )
     if absent:
         log.info("%s: %d listed tasks are not at %s", name, len(absent), place)
     return wanted, tuple(absent)

@@ -44,12 +44,17 @@ MAX_SOURCE = 50_000
 MAX_RANGE = 100_000
 MAX_BITS = 4_096
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        "capitalize count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric isspace istitle isupper"
-        " join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split"
-        " splitlines startswith strip swapcase title upper".split()
-    ),
+    str: _words("""
+        capitalize count endswith find index isalnum isalpha isdecimal isdigit islower isnumeric isspace istitle isupper
+        join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split
+        splitlines startswith strip swapcase title upper
+    """),
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),
     dict: frozenset({"get", "items", "keys", "values"}),
@@ -57,7 +62,9 @@ _METHODS: dict[type, frozenset[str]] = {
 #: Methods that change what they are called on. A template that names one is given copies of the row's lists.
 MUTATORS = frozenset({"append", "pop", "update"})
 _MUTATORS_OF: dict[type, frozenset[str]] = {list: frozenset({"append", "pop"}), dict: frozenset({"pop", "update"})}
-_LOOP = frozenset("index index0 revindex revindex0 first last length previtem nextitem cycle depth depth0 changed".split())
+_LOOP = frozenset(
+    {"index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem", "cycle"}
+)
 
 
 class Missing(StrictUndefined):
@@ -98,6 +105,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return rewritten
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether the attribute is listed for this kind of value."""
         if attr.startswith("_"):
             return False
         kind = type(obj)
@@ -109,14 +117,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`str.format` does not exist here, so there is nothing to wrap."""
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """Refuse at once, even where the value would not be used."""
         raise SecurityError(f"reaches for {attribute!r} of a {type(obj).__name__}, which the sandbox does not give")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Pay for `left operator right`, then compute it."""
         assert isinstance(context, RenderContext)
         _pay_for_operation(context.budget, operator, left, right)
         return _OPERATIONS[operator](left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - Jinja's names
+        """Pay for what is handed over and for what can come back, then call."""
         assert isinstance(__context, RenderContext)
         budget = __context.budget
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
@@ -238,7 +249,7 @@ def compiled(source: str) -> Compiled:
         TemplateError: if it is no template, or uses what the sandbox does not give.
     """
     if len(source) > MAX_SOURCE:
-        raise TemplateError(f"it is longer than {MAX_SOURCE:,} characters", remedy="Templates phrase a row; keep data in rows")
+        raise TemplateError(f"it is longer than {MAX_SOURCE:,} characters", remedy="Keep data in rows")
     plain, growing = _sandboxes()
     try:
         tree = plain.parse(source)

@@ -1,10 +1,10 @@
 """A task: a source of examples, the templates that phrase them, and the metrics that judge the answers.
 
-    Task("ni/task1565_triviaqa_classification")
-      cluster    Question Answering          collection  ni          licence  Apache 2.0
-      examples   108 rows of {definition, input, outputs}
-      exemplars  4 worked ones (the file's positive examples)
-      templates  definition                  metrics  rouge_l
+Task("ni/task1565_triviaqa_classification")
+  cluster    Question Answering          collection  ni          licence  Apache 2.0
+  examples   108 rows of {definition, input, outputs}
+  exemplars  4 worked ones (the file's positive examples)
+  templates  definition                  metrics  rouge_l
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
               answer_choices  yes ||| no
     rendered  "A dog runs. Does it follow that an animal moves."  ->  "yes"   options ("yes", "no")
 
-This is the one renderer of the package: whatever comes from a file is rendered here, inside `sandbox`. Whatever else has
-the same two methods (`Renderer`) can stand in a task too, such as plain Python functions that render faster.
+This is the one renderer of the package: whatever comes from a file is rendered here, inside `sandbox`. What has the same
+two methods (`Renderer`) can stand in a task too, such as plain Python functions that render faster.
 
 Every part is stripped of white space at both ends: what stands between the parts belongs to the prompt's format.
 """
@@ -75,7 +75,7 @@ class Renderer(Protocol):
         """Phrase an example as the `number`-th (from 1) worked example of a few-shot prompt."""
 
 
-class RenderRefused(TemplateError):
+class RenderRefused(TemplateError):  # noqa: N818 - what happened to an example, more than an error
     """An example that a template cannot phrase: draw another, and count the reason.
 
     Args:

@@ -1,1 +1,1 @@
-"""One file format each: `recognises` says whether a file is of the format, `read` gives its tasks and counts every row."""
+"""One file format each: `recognises` tells whether a file is of it, `read` gives its tasks and counts every row."""

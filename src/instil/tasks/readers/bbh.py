@@ -41,7 +41,9 @@ TEMPLATES = (
         answer="{{ target }}",
     ),
 )
-CITATION = "Suzgun et al. 2022, Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can Solve Them, arXiv:2210.09261"
+CITATION = (
+    "Suzgun et al. 2022, Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can Solve Them, arXiv:2210.09261"
+)
 
 _ROWS = re.compile(rb'"examples"\s*:\s*\[\s*\{\s*"(input|target)"\s*:')
 _OWN_KEYS = re.compile(rb'"(metrics|preferred_score|keywords|target_scores|task_prefix|example_input_prefix)"\s*:')
@@ -95,7 +97,10 @@ def _task(source: Source, rows: list[tuple[str, str, str]]) -> Task:
     # Two answers in the whole file are the options of every row (True and False, Yes and No).
     pair = answers if len(answers) == 2 else []
     examples = [
-        Example(key, {"description": description, "input": shown, "target": target, "options": _options(shown, target, pair)})
+        Example(
+            key,
+            {"description": description, "input": shown, "target": target, "options": _options(shown, target, pair)},
+        )
         for key, shown, target in rows
     ]
     exemplars = [
@@ -123,7 +128,7 @@ def _options(shown: str, target: str, pair: list[str]) -> list[str]:
 
 
 def prompt_file(path: Path) -> tuple[str, list[dict[str, str]]]:
-    """The description and the worked examples (input, target, rationale) of a prompt file; nothing where it is absent."""
+    """The description and the worked examples (input, target, rationale) of a prompt file; nothing if it is absent."""
     if not path.is_file():
         return "", []
     try:

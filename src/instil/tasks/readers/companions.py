@@ -1,8 +1,8 @@
-"""Files that lie beside tasks and are none: named as what they are, with their own counts, so that nothing is passed over.
+"""Files that lie beside tasks and are none: named as what they are and counted, so that nothing is passed over.
 
-    split-list    one task name a line             prompt-file  worked examples for BIG-Bench Hard
-    licence       LICENSE files and folders        prose        text and Markdown
-    catalogue     tables and JSON about data sets  empty        no bytes at all
+split-list    one task name a line             prompt-file  worked examples for BIG-Bench Hard
+licence       LICENSE files and folders        prose        text and Markdown
+catalogue     tables and JSON about data sets  empty        no bytes at all
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _LICENCE_TEXT = re.compile(
     re.IGNORECASE,
 )
 _CATALOGUE_JSON = re.compile(rb'"(Dataset Name|Licenses|License URL|Dataset Filter IDs)"\s*:')
-_CATALOGUE_COLUMNS = frozenset({"dataset", "licence", "license", "lic", "task_name", "task name", "source commit", "sha"})
+_CATALOGUE_COLUMNS = frozenset(
+    {"dataset", "licence", "license", "lic", "task_name", "task name", "source commit", "sha"}
+)
 
 
 @dataclass(frozen=True)

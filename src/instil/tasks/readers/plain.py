@@ -1,9 +1,9 @@
-"""Rows of one's own: JSONL (or a JSON list) and Parquet with `inputs` and `targets`, or columns that are mapped to them.
+r"""Rows of one's own: JSONL (or a JSON list) and Parquet with `inputs`, `targets`, or columns mapped to them.
 
-    {"inputs": "2 + 2 =", "targets": "4"}                                 options and several references are welcome:
-    {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}
-    {"question": "2 + 2 =", "answer": 4}                                  with --map inputs=question --map targets=answer
-    {"prompt": "...\\n", "completion": "ice<|endoftext|>"}                 P3 as GPT-3 fine-tuning rows: the end mark goes
+    {"inputs": "2 + 2 =", "targets": "4"}
+    {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}    references and options are welcome
+    {"question": "2 + 2 =", "answer": 4}             with --map inputs=question --map targets=answer
+    {"prompt": "...\n", "completion": "ice<|endoftext|>"}    P3 as GPT-3 fine-tuning rows: the end mark goes
 
 One file is one task with one template, `plain`: the input as it stands, the target as it stands.
 """
@@ -173,15 +173,15 @@ def _listed_rows(source: Source) -> Iterator[tuple[str, dict[str, Any] | Damage]
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         yield f"row {number + 1}", Damage(f"not usable Parquet ({type(error).__name__})")

@@ -1,14 +1,14 @@
-"""promptsource's template files: YAML with the tags `!Template` and `!TemplateMetadata`, and no rows of their own.
+r"""promptsource's template files: YAML with the tags `!Template` and `!TemplateMetadata`, and no rows of their own.
 
     dataset: ag_news
     templates:
       24e44a81-...: !Template
         name: classify_question_first
         answer_choices: World politics ||| Sports ||| Business ||| Science and technology
-        jinja: "What label best describes this news article?\\n{{text}} ||| \\n{{answer_choices[label] }}"
+        jinja: "What label best describes this news article?\n{{text}} ||| \n{{answer_choices[label] }}"
 
-`template_file` reads them; `task_of` applies them to the rows of a JSONL or Parquet file, whose hyphened columns become
-`_`, as promptsource does. Nothing is built but plain mappings: the tags name no Python objects here. Unlike promptsource,
+`template_file` reads them; `task_of` applies them to the rows of a JSONL or Parquet file. A `-` in a column's name
+becomes `_`, as promptsource does it. Nothing is built but plain mappings: the tags name no Python objects here. Unlike promptsource,
 a field that a row lacks is an error and no empty text, `choice` draws by the render's seed, and nothing is cut off.
 """
 

@@ -1,7 +1,7 @@
 """What reading a file gives: its tasks, and an account of every row.
 
-    Reading("flan-cot", tasks=[cot/creak], accepted=6914, quarantined=[Quarantined("line 12", "2 columns, not 3")])
-    reading.read == reading.accepted + len(reading.quarantined)      always: nothing is passed over
+Reading("flan-cot", tasks=[cot/creak], accepted=6914, quarantined=[Quarantined("line 12", "2 columns, not 3")])
+reading.read == reading.accepted + len(reading.quarantined)      always: nothing is passed over
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A file on disk, gzipped or not, as bytes, lines or JSON; damage is a `Damage` with a reason, never a surprise.
 
-    Source(path).head()     the first 64 KiB, decompressed, however damaged the rest is
-    Source(path).lines()    (1, "first row"), (2, Damage("not UTF-8")), (3, "third row"), ...
-    Source(path).json()     the whole file; an object that repeats a key becomes a `Repeating`
+Source(path).head()     the first 64 KiB, decompressed, however damaged the rest is
+Source(path).lines()    (1, "first row"), (2, Damage("not UTF-8")), (3, "third row"), ...
+Source(path).json()     the whole file; an object that repeats a key becomes a `Repeating`
 """
 
 from __future__ import annotations
