@@ -1,0 +1,114 @@
+"""Checkpoints: all or nothing, proven by a manifest, and free of pickles.
+
+    checkpoints/step-00000100/
+      model.safetensors      the weights, tied ones once
+      optimizer.safetensors  {"model.norm.weight|exp_avg": ...}
+      state.json             {"step": 100, "tokens": 409600, ...}
+      manifest.json          {"model.safetensors": {"sha256": "5e..", "bytes": 7340032}, ...}, written last
+
+A folder whose files do not match its manifest is passed over for the one before it. No random state is stored: the loop
+seeds each step by its number.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from instil.errors import RunError
+from instil.fingerprint import fingerprint_file
+from instil.runs import clear_leftovers, write_json, writing_folder
+from instil.tuning.optimizers import Optimizers
+
+_WEIGHTS, _OPTIMIZER, _STATE, _MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizers: Optimizers, state: Mapping[str, Any], *, keep_last: int
+) -> None:
+    """Write the checkpoint of `state["step"]`, then remove all but the last `keep_last`.
+
+    Raises:
+        RunError: if it cannot be written; the earlier checkpoints are untouched.
+    """
+    target = folder / f"step-{state['step']:08d}"
+    with writing_folder(target) as temporary:
+        save_file(_weights(model), temporary / _WEIGHTS)
+        save_file({name: value.contiguous() for name, value in optimizers.tensors().items()}, temporary / _OPTIMIZER)
+        write_json(temporary / _STATE, state)
+        manifest = {
+            path.name: {"sha256": fingerprint_file(path), "bytes": path.stat().st_size}
+            for path in sorted(temporary.iterdir())
+        }
+        write_json(temporary / _MANIFEST, manifest)
+    for old in checkpoints(folder)[:-keep_last]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first, damaged ones included."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def restore_newest(
+    folder: Path, model: nn.Module, optimizers: Optimizers, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Put the newest whole checkpoint into model and optimizers, and return its state; None where there is none.
+
+    Raises:
+        RunError: if there are checkpoints and every one is damaged.
+    """
+    clear_leftovers(folder)
+    found = checkpoints(folder)
+    for path in reversed(found):
+        fault = _fault(path)
+        if fault:
+            say(f"checkpoint {path.name} is damaged ({fault}): trying the one before it")
+            continue
+        _put_weights(model, load_file(path / _WEIGHTS))
+        optimizers.restore(load_file(path / _OPTIMIZER))
+        state: dict[str, Any] = json.loads((path / _STATE).read_text("utf-8"))
+        for newer in found[found.index(path) + 1 :]:
+            shutil.rmtree(newer, ignore_errors=True)
+        return state
+    if found:
+        raise RunError(f"every checkpoint in {folder} is damaged", remedy="Start a new run in another folder")
+    return None
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a checkpoint; empty where nothing is."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
+        for name, mark in manifest.items():
+            if (path / name).stat().st_size != mark["bytes"]:
+                return f"{name} has another size"
+            if fingerprint_file(path / name) != mark["sha256"]:
+                return f"{name} has another checksum"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__} in {_MANIFEST}" if not isinstance(error, OSError) else "a file is missing"
+    missing = {_WEIGHTS, _OPTIMIZER, _STATE} - manifest.keys()
+    return f"{min(missing)} is not listed" if missing else ""
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and lasting buffers by name; a weight that two modules share appears once."""
+    lasting = model.state_dict(keep_vars=True).keys()
+    buffers = {name: value for name, value in model.named_buffers() if name in lasting}
+    return {name: value.detach().contiguous() for name, value in {**dict(model.named_parameters()), **buffers}.items()}
+
+
+def _put_weights(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    if _weights(model).keys() != stored.keys():
+        raise RunError("the checkpoint belongs to another model", remedy="Restore the model, or start a new run")
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for name, value in stored.items():
+            tensors[name].copy_(value)

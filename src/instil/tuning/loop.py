@@ -1,0 +1,367 @@
+"""The one loop: step, log, save, resume. It knows no recipe, only batches that are a function of the step.
+
+    batches(step, tokens_per_batch) -> pieces of one step, each with the scale of its summed loss
+    step loss = sum over pieces of scale x loss_sum(model, piece)          scale = weight / trained tokens of the step
+
+Nothing that a step does depends on the steps before it but the weights, the optimizer and the counters: its data comes
+from its number, and so does the seed of its dropout. That is why a killed run ends bitwise equal to one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from instil.errors import RunError
+from instil.fingerprint import keyed_int
+from instil.runs import RunFolder
+from instil.tuning.checkpoint import restore_newest, save_checkpoint
+from instil.tuning.memory import is_out_of_memory, release_memory
+from instil.tuning.optimizers import Optimizers, OptimizerSpec, learning_rate
+from instil.tuning.progress import ProgressLine
+from instil.tuning.stopping import Interrupted, StopRequest, stopping_gently
+
+M = TypeVar("M")
+
+#: Keys of a LoopSpec that may change when a run is continued: they change its length and its record, not its steps.
+CHANGEABLE = ("max_steps", "save_every", "log_every", "keep_last", "evaluate_every")
+#: Columns of metrics.jsonl that depend on the clock; all others are the same in a resumed run.
+TIMING = ("tokens_per_second", "seconds")
+
+_BAD_STEPS_IN_A_ROW = 5
+
+
+class LoopSpec(OptimizerSpec):
+    """How long to train, how to move the weights, and what to keep."""
+
+    max_steps: int = Field(default=1000, ge=1)
+    """Optimizer steps of the whole run, resumed parts included."""
+    tokens_per_batch: int = Field(default=4096, ge=1)
+    """The most tokens, padding included, that are in memory at once; a step takes as many pieces as it needs."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Gradients longer than this are shortened to it; 0 leaves them as they are."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the products. `auto` is bfloat16 on a GPU that has it, else float32; weights stay float32."""
+    seed: int = 0
+    """Decides dropout."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; all by default."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between rows of metrics.jsonl."""
+    save_every: int = Field(default=200, ge=0)
+    """Steps between checkpoints; 0 saves only when the run is stopped."""
+    keep_last: int = Field(default=2, ge=1)
+    """Checkpoints to keep."""
+    evaluate_every: int = Field(default=0, ge=0)
+    """Steps between evaluations while training; 0 is never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[M]):
+    """A part of a step that is in memory at once."""
+
+    item: M
+    scale: float
+    """What its summed loss is multiplied by: the weight of its kind over the targets of its kind in the whole step."""
+    targets: int
+    """Trained tokens."""
+    tokens: int
+    """Tokens that are not padding."""
+    size: int
+    """Tokens, padding included: what memory depends on."""
+    kind: str = "loss"
+    """The column of metrics.jsonl that its mean loss goes to."""
+
+
+Batches = Callable[[int, int], Sequence[Piece[M]]]
+"""(step, tokens_per_batch) -> the pieces of the step: a pure function."""
+LossSum = Callable[[PreTrainedModel, M], Tensor]
+Evaluate = Callable[[int, PreTrainedModel], Mapping[str, Any]]
+
+
+@dataclass
+class Progress:
+    """All that a run remembers beside weights and optimizer; written as JSON."""
+
+    step: int = 0
+    tokens: int = 0
+    answer_tokens: int = 0
+    skipped: int = 0
+    """Steps that were not taken because the loss or the gradient was not finite."""
+    skipped_in_a_row: int = 0
+    tokens_per_batch: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Summed losses by kind since the last row of metrics, and their targets as `<kind>/targets`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended."""
+
+    steps: int
+    loss: float | None
+    """Mean loss of the last row of metrics."""
+    tokens: int
+    answer_tokens: int
+    seconds: float
+    skipped: int
+    tokens_per_batch: int
+
+
+def train(
+    spec: LoopSpec,
+    model: PreTrainedModel,
+    batches: Batches[M],
+    loss_sum: LossSum[M],
+    run: RunFolder,
+    *,
+    evaluate: Evaluate | None = None,
+    title: str = "training",
+    show_progress: bool = True,
+) -> TrainResult:
+    """Train `model` in place for `spec.max_steps`, continuing from the newest whole checkpoint of `run`.
+
+    Args:
+        spec: how.
+        model: on its device; its weights become float32.
+        batches: the pieces of each step.
+        loss_sum: the summed loss of a piece.
+        run: where metrics and checkpoints go.
+        evaluate: called every `evaluate_every` steps and after the last one; its figures go to metrics.jsonl.
+        title: stands before the progress bar.
+        show_progress: whether to show one.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM, once the step is saved.
+        RunError: if the disk is full, memory does not hold a single prompt, or the loss is not finite again and again.
+    """
+    torch.set_flush_denormal(True)
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    model.float()
+    trainer = _Trainer(spec, model, batches, loss_sum, run)
+    run.note(threads=torch.get_num_threads(), device=str(model.device), products=str(trainer.dtype))
+    trainer.resume()
+    was_training = model.training
+    model.train()
+    try:
+        with stopping_gently(run.say) as stop:
+            trainer.run_all(evaluate, stop, title, show_progress)
+    finally:
+        model.train(was_training)
+    return trainer.result()
+
+
+class _Trainer(Generic[M]):
+    def __init__(
+        self, spec: LoopSpec, model: PreTrainedModel, batches: Batches[M], loss_sum: LossSum[M], run: RunFolder
+    ) -> None:
+        self.spec, self.model, self.batches, self.loss_sum, self.run = spec, model, batches, loss_sum, run
+        self.optimizers = Optimizers(model, spec)
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.progress = Progress(tokens_per_batch=spec.tokens_per_batch)
+        self.dtype = _product_dtype(spec, model.device)
+        self.last_loss: float | None = None
+        self.checkpoints = run.path / "checkpoints"
+
+    def resume(self) -> None:
+        if not self.run.resumed:
+            return
+        state = restore_newest(self.checkpoints, self.model, self.optimizers, self.run.say)
+        if state is not None:
+            self.progress = Progress(**state)
+        step = self.progress.step
+        # the row of a last, uneven step belongs to the shorter run alone
+        self.run.keep_metrics(lambda row: row["step"] < step or (row["step"] == step and self._is_even(step)))
+        self.run.say(f"resuming at step {step} of {self.spec.max_steps}")
+
+    def run_all(self, evaluate: Evaluate | None, stop: StopRequest, title: str, shown: bool) -> None:
+        spec, progress = self.spec, self.progress
+        clock, clock_tokens = time.perf_counter(), progress.tokens
+        saved = progress.step
+        with ProgressLine(title, total=spec.max_steps, done=progress.step, shown=shown) as line:
+            while progress.step < spec.max_steps:
+                began = time.perf_counter()
+                norm = self.take_step()
+                progress.seconds += time.perf_counter() - began
+                step, last = progress.step, progress.step == spec.max_steps
+                if self._is_even(step) or last:
+                    rate = (progress.tokens - clock_tokens) / (time.perf_counter() - clock)
+                    self._write_row(norm, rate)
+                    clock, clock_tokens = time.perf_counter(), progress.tokens
+                    line.update(step, loss=self.last_loss, tokens_per_second=rate)
+                    if self._is_even(step):
+                        progress.sums.clear()
+                if evaluate is not None and spec.evaluate_every and (step % spec.evaluate_every == 0 or last):
+                    self._evaluate(evaluate)
+                if stop or (spec.save_every and (step % spec.save_every == 0 or last)):
+                    self._save()
+                    saved = step
+                if stop and not last:
+                    raise Interrupted(f"stopped and saved at step {saved} of {spec.max_steps}: go on with --resume")
+
+    def take_step(self) -> float:
+        """One optimizer step; returns the length of the gradient."""
+        progress, spec = self.progress, self.spec
+        pieces, sums = self._gradient()
+        norm = float(torch.nn.utils.get_total_norm([w.grad for w in self.weights if w.grad is not None]))
+        finite = math.isfinite(norm) and all(math.isfinite(value) for value in sums)
+        if finite:
+            if spec.clip_norm and norm > spec.clip_norm:
+                torch._foreach_mul_([w.grad for w in self.weights if w.grad is not None], spec.clip_norm / norm)
+            self._move(learning_rate(spec, progress.step, spec.max_steps))
+            progress.skipped_in_a_row = 0
+            for piece, value in zip(pieces, sums, strict=True):
+                progress.sums[piece.kind] = progress.sums.get(piece.kind, 0.0) + value
+                progress.sums[f"{piece.kind}/targets"] = progress.sums.get(f"{piece.kind}/targets", 0.0) + piece.targets
+        else:
+            self._skip(norm)
+        for weight in self.weights:
+            weight.grad = None
+        progress.step += 1
+        progress.tokens += sum(piece.tokens for piece in pieces)
+        progress.answer_tokens += sum(piece.targets for piece in pieces if piece.kind == "loss")
+        return norm
+
+    def _gradient(self) -> tuple[Sequence[Piece[M]], list[float]]:
+        """The gradient of one step in `weight.grad`; where memory runs out, the same in smaller pieces."""
+        progress = self.progress
+        while True:
+            pieces = self.batches(progress.step, progress.tokens_per_batch)
+            if not any(piece.targets for piece in pieces):
+                raise RunError(
+                    f"step {progress.step + 1} has no token to train on",
+                    remedy="Check the mixture with `instil mix show`",
+                )
+            seed_step(self.spec.seed, progress.step)
+            try:
+                sums = []
+                for piece in pieces:
+                    with self._products():
+                        loss = self.loss_sum(self.model, piece.item)
+                    torch.autograd.backward(loss * piece.scale)
+                    sums.append(loss.detach())
+                return pieces, torch.stack(sums).tolist()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = max(piece.size for piece in pieces)
+            for weight in self.weights:
+                weight.grad = None
+            release_memory()
+            self._shrink(failed)
+
+    def _shrink(self, failed: int) -> None:
+        """Halve the pieces, or give advice where they cannot become smaller."""
+        progress = self.progress
+        smaller = min(failed, progress.tokens_per_batch) // 2
+        if smaller < 1 or max(piece.size for piece in self.batches(progress.step, smaller)) >= failed:
+            raise RunError(
+                f"memory ran out at step {progress.step + 1} with a single prompt of {failed:,} tokens",
+                remedy="Shorten prompts (max_length), take a smaller model, or a device with more memory",
+            )
+        self.run.say(
+            f"memory ran out at {failed:,} tokens in a piece: going on with {smaller:,} (the result is the same)"
+        )
+        progress.tokens_per_batch = smaller
+
+    def _move(self, rate: float) -> None:
+        try:
+            self.optimizers.step(rate)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"memory ran out in the optimizer at step {self.progress.step + 1}",
+                remedy="It needs twice the size of the weights beside them: take a smaller model or more memory",
+            ) from error
+
+    def _skip(self, norm: float) -> None:
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        self.run.say(f"step {progress.step + 1} was not taken: its loss or gradient is not finite (length {norm})")
+        if progress.skipped_in_a_row >= _BAD_STEPS_IN_A_ROW:
+            raise RunError(
+                f"the loss was not finite {_BAD_STEPS_IN_A_ROW} steps in a row, up to step {progress.step + 1}",
+                remedy=f"Lower learning_rate (now {self.spec.learning_rate:g}), or add warmup_steps",
+            )
+
+    def _products(self) -> contextlib.AbstractContextManager[object]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.model.device.type, self.dtype)
+
+    def _is_even(self, step: int) -> bool:
+        return step == 1 or step % self.spec.log_every == 0
+
+    def _write_row(self, norm: float, rate: float) -> None:
+        progress = self.progress
+        kinds = {kind: value for kind, value in progress.sums.items() if not kind.endswith("/targets")}
+        means = {kind: value / progress.sums[f"{kind}/targets"] for kind, value in sorted(kinds.items())}
+        self.last_loss = means.get("loss")
+        row: dict[str, object] = {"step": progress.step, "loss": None, **means}
+        row["learning_rate"] = learning_rate(self.spec, progress.step - 1, self.spec.max_steps)
+        row["grad_norm"] = norm if math.isfinite(norm) else None
+        row |= {"tokens": progress.tokens, "answer_tokens": progress.answer_tokens, "skipped": progress.skipped}
+        row |= {"tokens_per_second": round(rate, 1), "seconds": round(progress.seconds, 3)}
+        self.run.add_metrics(row)
+
+    def _evaluate(self, evaluate: Evaluate) -> None:
+        with _untouched(self.model):
+            figures = evaluate(self.progress.step, self.model)
+        self.run.add_metrics({"step": self.progress.step, "evaluation": dict(figures)})
+
+    def _save(self) -> None:
+        state = asdict(self.progress)
+        save_checkpoint(self.checkpoints, self.model, self.optimizers, state, keep_last=self.spec.keep_last)
+
+    def result(self) -> TrainResult:
+        progress = self.progress
+        if self.last_loss is None:
+            losses = [row["loss"] for row in self.run.metrics() if row.get("loss") is not None]
+            self.last_loss = losses[-1] if losses else None
+        return TrainResult(
+            steps=progress.step,
+            loss=self.last_loss,
+            tokens=progress.tokens,
+            answer_tokens=progress.answer_tokens,
+            seconds=progress.seconds,
+            skipped=progress.skipped,
+            tokens_per_batch=progress.tokens_per_batch,
+        )
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Dropout of a step depends on its number alone: not on the steps, evaluations or processes before it."""
+    torch.manual_seed(keyed_int(seed, "step", step, n=2**63))
+
+
+def _product_dtype(spec: LoopSpec, device: torch.device) -> torch.dtype:
+    if spec.dtype != "auto":
+        return torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+@contextlib.contextmanager
+def _untouched(model: PreTrainedModel) -> Iterator[None]:
+    """Evaluation sees the model as it is used, and leaves modes and generators as they were."""
+    modes = {module: module.training for module in model.modules()}
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode

@@ -1,0 +1,107 @@
+"""Pre-training of a causal model: documents, end tokens between them, rows of one length, a loss on every token.
+
+    documents [5 6 7] [8 9], end token 1, rows of 4:   5 6 7 1 | 8 9 1 0
+
+The documents of a step are a function of its number, so a run can be continued from its number alone. A row may see the
+document before it, as is the custom in pre-training; the last row is padded and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from instil.models.causal import PackTensors, answer_logits, to_tensors
+from instil.models.loading import LoadedModel
+from instil.records import Pack
+from instil.runs import RunFolder
+from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, train
+from instil.tuning.losses import answer_loss_sum
+
+Documents = Callable[[int], Sequence[NDArray[Any]]]
+"""step -> the token ids of its documents, without end tokens: a pure function."""
+
+
+class PretrainSpec(LoopSpec):
+    """Pre-training from text."""
+
+    row_tokens: int = Field(default=256, ge=2)
+    """Length of a row: how far the model can look back while it is pre-trained."""
+
+
+def pretrain(
+    loaded: LoadedModel,
+    documents: Documents,
+    spec: PretrainSpec,
+    run: RunFolder,
+    *,
+    evaluate: Evaluate | None = None,
+    show_progress: bool = True,
+) -> TrainResult:
+    """Train `loaded.model` in place on the documents of each step."""
+
+    def batches(step: int, tokens_per_batch: int) -> list[Piece[PackTensors]]:
+        return row_pieces(
+            rows(documents(step), spec.row_tokens, loaded.eos_id), tokens_per_batch, loaded, kind="loss", weight=1.0
+        )
+
+    def loss_sum(model: PreTrainedModel, pack: PackTensors) -> Tensor:
+        return answer_loss_sum(answer_logits(model, pack, "bucketed"), pack.target_ids)
+
+    return train(
+        spec,
+        loaded.model,
+        batches,
+        loss_sum,
+        run,
+        evaluate=evaluate,
+        title="pre-training",
+        show_progress=show_progress,
+    )
+
+
+def rows(documents: Sequence[NDArray[Any]], row_tokens: int, eos_id: int) -> Pack:
+    """All documents in rows of one length.
+
+    rows([[5, 6, 7], [8, 9]], 4, eos_id=1) -> ids [[5 6 7 1] [8 9 1 0]], segments [[1 1 1 1] [1 1 1 0]]
+    """
+    flat = np.concatenate([part for document in documents for part in (document, [eos_id])] or [[]]).astype(np.int32)
+    count = -(-len(flat) // row_tokens)
+    ids = np.zeros((count, row_tokens), dtype=np.int32)
+    ids.reshape(-1)[: len(flat)] = flat
+    segments = np.zeros_like(ids)
+    segments.reshape(-1)[: len(flat)] = 1
+    positions = np.where(segments > 0, np.arange(row_tokens, dtype=np.int32), 0).astype(np.int32)
+    predicts = np.zeros(ids.shape, dtype=bool)
+    predicts[:, :-1] = segments[:, 1:] > 0
+    index = np.flatnonzero(predicts.reshape(-1))
+    return Pack(ids, segments, positions, index.astype(np.int64), ids.reshape(-1)[index + 1].astype(np.int64))
+
+
+def row_pieces(
+    pack: Pack, tokens_per_batch: int, loaded: LoadedModel, *, kind: str, weight: float
+) -> list[Piece[PackTensors]]:
+    """Cut a rectangle into groups of rows that fit in memory; the mean over all its targets gets `weight`."""
+    width = pack.ids.shape[1]
+    together = max(1, tokens_per_batch // width)
+    scale = weight / max(1, len(pack.target_ids))
+    pieces = []
+    for start in range(0, len(pack.ids), together):
+        stop = min(start + together, len(pack.ids))
+        first, last = np.searchsorted(pack.target_index, [start * width, stop * width])
+        part = Pack(
+            pack.ids[start:stop],
+            pack.segments[start:stop],
+            pack.positions[start:stop],
+            pack.target_index[first:last] - start * width,
+            pack.target_ids[first:last],
+        )
+        item = to_tensors(part, loaded.device)
+        pieces.append(Piece(item, scale, int(last - first), part.tokens, part.ids.size, kind))
+    return pieces

@@ -1,0 +1,68 @@
+"""Tiny random models of every kind that is supported, as Hugging Face folders: milliseconds, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+WORDS = ["<pad>", "</s>", "<unk>", *(f"w{number}" for number in range(60))]
+_SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+}
+CONFIGS: dict[str, Any] = {
+    "llama": lambda **more: LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **more}),
+    "qwen2": lambda **more: Qwen2Config(**{**_SIZES, **more}),
+    "qwen3": lambda **more: Qwen3Config(**{**_SIZES, "head_dim": 16, **more}),
+    "gemma2": lambda **more: Gemma2Config(**{**_SIZES, "head_dim": 16, "sliding_window": 64, **more}),
+    "gpt2": lambda **more: GPT2Config(
+        **{"vocab_size": 64, "n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.0,
+           "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0, **more}
+    ),
+}  # fmt: skip
+
+
+def tiny_model(kind: str = "llama", *, seed: int = 0, **more: Any) -> Any:
+    """A random model, its weights large enough that a wrong mask shows."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIGS[kind](**more))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4.0)
+    return model.eval()
+
+
+def tiny_tokenizer(*, eos: str | None = "</s>", words: list[str] | None = None) -> PreTrainedTokenizerFast:
+    backend = Tokenizer(WordLevel({word: number for number, word in enumerate(words or WORDS)}, unk_token="<unk>"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos, pad_token="<pad>", unk_token="<unk>")
+
+
+def tiny_folder(path: Path, kind: str = "llama", **more: Any) -> Path:
+    """A model folder as `save_pretrained` leaves it."""
+    tiny_model(kind, **more).save_pretrained(path)
+    tiny_tokenizer().save_pretrained(path)
+    return path
