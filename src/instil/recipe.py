@@ -3,13 +3,13 @@
 Each part of a recipe is a `Section` that stands beside the code that uses it (`mixtures.MixtureSpec`,
 `tuning.TuningSpec`, ...); the whole is composed in `experiments`.
 
-    load_yaml("recipes/pocket.yaml"); override(raw, ["tuning.max_steps=10"]); parse(Recipe, raw, origin="recipes/pocket.yaml")
+    raw = override(load_yaml(Path("recipes/pocket.yaml")), ["tuning.max_steps=10"])
+    parse(Recipe, raw, origin="recipes/pocket.yaml")
 """
 
 from __future__ import annotations
 
 import difflib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,6 +29,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that is written twice is an error, not a silent choice of the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} stands here a second time", key.start_mark
+                )
+            seen.add(key.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
@@ -36,18 +56,26 @@ def load_yaml(path: Path) -> dict[str, Any]:
         RecipeError: if the file is absent, is not UTF-8 YAML, or holds something other than a mapping.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError:
-        raise RecipeError(f"no recipe at {path}", remedy="Give the path of a YAML file, such as recipes/pocket.yaml") from None
+        raise RecipeError(
+            f"no recipe at {path}", remedy="Give the path of a YAML file, such as recipes/pocket.yaml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read ({error})", remedy="Give a UTF-8 YAML file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or "it does not parse"
-        raise RecipeError(f"{where}: not YAML: {problem}", remedy="Check the indentation and quotes there") from None
+        raise RecipeError(f"{where}: not YAML: {problem}", remedy="Correct that line") from None
+    except (ValueError, RecursionError) as error:  # a date that no calendar has; brackets without end
+        raise RecipeError(
+            f"{path}: not YAML: {error}", remedy="Quote dates, and give a plain mapping of keys"
+        ) from None
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path} holds no mapping", remedy="A recipe is a mapping of keys such as model, mixture, tuning")
+        raise RecipeError(
+            f"{path} holds no mapping", remedy="A recipe is a mapping of keys such as model, mixture, tuning"
+        )
     return raw
 
 
@@ -61,10 +89,12 @@ def override(raw: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, An
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
-            raise RecipeError(f"--set {assignment!r} is not KEY=VALUE", remedy="Write it like --set tuning.max_steps=10")
+            raise RecipeError(
+                f"--set {assignment!r} is not KEY=VALUE", remedy="Write it like --set tuning.max_steps=10"
+            )
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that no calendar has
             raise RecipeError(f"--set {assignment!r}: the value is not YAML", remedy="Quote it") from None
         _assign(result, path.split("."), value, assignment)
     return result
@@ -82,7 +112,9 @@ def _assign(node: Any, keys: list[str], value: Any, assignment: str) -> None:
     key, rest = keys[0], keys[1:]
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
-            raise RecipeError(f"--set {assignment!r}: {key!r} is no item of a list of {len(node)}", remedy="Use a number from 0")
+            raise RecipeError(
+                f"--set {assignment!r}: {key!r} is no item of a list of {len(node)}", remedy="Use a number from 0"
+            )
         place: Any = int(key)
     elif isinstance(node, dict):
         place = key
@@ -113,11 +145,13 @@ def parse(section: type[S], raw: Mapping[str, Any], *, origin: str) -> S:
         complaints = [_complaint(section, dict(problem)) for problem in error.errors()[:3]]
         more = len(error.errors()) - len(complaints)
         text = "; ".join(complaints) + (f"; and {more} more" if more > 0 else "")
-        raise RecipeError(f"{origin}: {text}", remedy="Correct the recipe; `instil recipe schema` lists every key") from None
+        raise RecipeError(
+            f"{origin}: {text}", remedy="Correct the recipe; `instil recipe schema` lists every key"
+        ) from None
 
 
 def _complaint(section: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [part for part in problem["loc"]]
+    location = list(problem["loc"])
     path = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         valid = _names_at(section, location[:-1])
@@ -126,7 +160,8 @@ def _complaint(section: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"unknown key {path!r}: {hint}"
     if problem["type"] == "missing":
         return f"key {path!r} is missing"
-    return f"{path or 'the recipe'}: {problem['msg'].removeprefix('Value error, ')} (got {str(problem.get('input'))[:60]!r})"
+    reason, given = problem["msg"].removeprefix("Value error, "), str(problem.get("input"))[:60]
+    return f"{path or 'the recipe'}: {reason} (got {given!r})"
 
 
 def _names_at(section: type[BaseModel], location: list[Any]) -> list[str]:
@@ -145,7 +180,7 @@ def _names_at(section: type[BaseModel], location: list[Any]) -> list[str]:
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [found for inner in typing.get_args(annotation) for found in _sections_in(inner)]
 

@@ -94,7 +94,7 @@ def quickstart_report() -> dict[str, Any]:
             {
                 "kind": "unseen skills",
                 "task": "pocket/lists/rotate-left",
-                "prompt": "Take the words below and rotate them one place to the left.\n\nriver apple stone kite\n\nAnswer:",
+                "prompt": "Rotate the words below one place to the left.\n\nriver apple stone kite\n\nAnswer:",
                 "expected": "apple stone kite river",
                 "base": "river apple stone kite . she had river apple",
                 "tuned": "apple stone kite river",

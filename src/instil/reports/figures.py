@@ -116,27 +116,30 @@ def _row(row: Row, low: float, high: float, *, signed: bool) -> Markup:
 
 
 def _drawing(row: Row, low: float, high: float, words: str) -> Markup:
-    height = 2 * _PAD + _LANE * (len(row.marks) - 1)
-    parts = [
+    lanes = len(row.marks)
+    reach = _LANE * (lanes - 1) / 2 + _PAD - 3
+    lines = [
         Markup('<line class="grid{}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(
             " zero" if abs(tick) < 1e-9 else "", x=_at(tick, low, high)
         )
         for tick in ticks(low, high)
     ]
+    marks: list[Markup] = []
     if row.chance is not None:
         words += f"; chance {percent(row.chance)}%"
-        parts.append(
-            Markup('<line class="chance" x1="{x}%" x2="{x}%" y1="2" y2="{y}"/>').format(
-                x=_at(row.chance, low, high), y=height - 2
+        marks.append(
+            Markup('<line class="chance" x1="{x}%" x2="{x}%" y1="{top}" y2="{bottom}"/>').format(
+                x=_at(row.chance, low, high), top=-reach, bottom=reach
             )
         )
-    parts += [_mark(mark, _PAD + _LANE * lane, low, high) for lane, mark in enumerate(row.marks)]
-    return Markup('<svg class="track" height="{}" role="img" aria-label="{w}"><title>{w}</title>{}</svg>').format(
-        height, Markup("").join(parts), w=words
-    )
+    marks += [_mark(mark, _LANE * (lane - (lanes - 1) / 2), low, high) for lane, mark in enumerate(row.marks)]
+    return Markup(
+        '<div class="lane"><svg class="track" role="img" aria-label="{w}"><title>{w}</title>{lines}'
+        '<svg y="50%" overflow="visible">{marks}</svg></svg></div>'
+    ).format(lines=Markup("").join(lines), marks=Markup("").join(marks), w=words)
 
 
-def _mark(mark: Mark, y: int, low: float, high: float) -> Markup:
+def _mark(mark: Mark, y: float, low: float, high: float) -> Markup:
     shape = Markup('<circle r="5.5"/>') if mark.series == "base" else Markup('<path d="M0-7.5 7.5 0 0 7.5-7.5 0Z"/>')
     return Markup(
         '<g class="{series}"><line class="ci" x1="{low}%" x2="{high}%" y1="{y}" y2="{y}"/>'
