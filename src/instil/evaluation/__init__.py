@@ -1,0 +1,9 @@
+"""Evaluation: suites of tasks asked of a model, every score with its n, its interval and the prompts behind it.
+
+suite.py       Suite and Cell: which tasks, in which settings, by which method
+spec.py        what a suite file says; suites by name
+scoring.py     prompts -> completions or chosen options -> scores
+statistics.py  means, differences, and how sure they are
+results.py     samples -> results.json
+evaluate.py    a model and a suite -> results.json and samples.jsonl
+"""

@@ -1,0 +1,237 @@
+"""What a suite file says, and suites by name.
+
+    name: mine
+    settings: [zero-shot, few-shot-3]
+    methods: [generate, rank]         rank where a task has options
+    limit: 100                        the first 100 examples of each task
+    sources:
+      - {collection: jsonl, path: my-test.jsonl, map: {inputs: question, targets: answer}, group: mine}
+      - {collection: ni, tasks: [splits/present/dev_tasks.txt], group: unseen}
+
+`load_suite("ni-dev", data)` finds, in this order: what other packages plug in (entry points of the group
+`instil.suites`: a callable of the name that gives a Suite, or a mapping of names to suites), the files shipped here,
+and a file of one's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from instil.errors import DataError, RecipeError
+from instil.evaluation.scoring import check_metrics
+from instil.evaluation.suite import Cell, Method, Select, Suite
+from instil.mixtures.settings import Setting
+from instil.recipe import Section, load_yaml, parse
+
+if TYPE_CHECKING:
+    from instil.tasks.registry import Collection
+    from instil.tasks.task import Task
+
+GROUP = "instil.suites"
+#: More different answers than this among 100 examples are texts, not labels.
+_MOST_LABELS = 10
+_SHIPPED = files("instil.evaluation") / "suites"
+
+
+class _Asking(Section):
+    """How tasks are asked; what a source leaves out, the suite says."""
+
+    settings: list[str] | None = None
+    """Names of settings: zero-shot, few-shot-3, zero-shot-cot, ..."""
+    methods: list[Method | Literal["auto"]] | None = None
+    """`generate`, `rank` (tasks that have options; the others are left out), `auto` (rank where there are options)."""
+    metrics: list[str] | None = None
+    """For generation; the task's own by default. The first is averaged over tasks."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many examples a task."""
+    select: Select | None = None
+    """`first` takes the file's first examples, `sample` a keyed draw."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """The longest answer."""
+
+    @field_validator("settings")
+    @classmethod
+    def _known_settings(cls, names: list[str] | None) -> list[str] | None:
+        for name in names or []:
+            Setting.parse(name)
+        return names
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, names: list[str] | None) -> list[str] | None:
+        try:
+            check_metrics(names or [])
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        return names
+
+
+class SuiteSource(_Asking):
+    """Tasks that come from one place."""
+
+    collection: str
+    """Name of the collection: ni, bbh, jsonl, pocket, ..."""
+    path: str | None = None
+    """Folder or file to read instead of the collection's usual place, relative to the data root."""
+    tasks: list[str] | None = None
+    """Names, patterns, or files that list names; all by default."""
+    exclude: list[str] = Field(default_factory=list)
+    """Tasks to leave out: patterns matched against the whole name, such as ni/task1*."""
+    map: dict[str, str] = Field(default_factory=dict)
+    """For files of one's own: which column holds what, for example {inputs: question, targets: answer}."""
+    templates: list[str] | None = None
+    """Names of the templates to use; all by default, each item drawing one."""
+    group: str = ""
+    """A label to average by, such as held_in or held_out."""
+    group_by_answers: bool = False
+    """Whether to tell tasks apart by their answers: at most 10 different ones among 100 examples are labels (group
+    `labels`, exact match first), more are texts (group `texts`, the metrics in the order given)."""
+    merge: dict[str, list[str]] = Field(default_factory=dict)
+    """Tasks that count as one in means: name -> patterns, such as {logical_deduction: [bbh/logical_deduction_*]}."""
+
+
+class SuiteSpec(_Asking):
+    """A suite file."""
+
+    name: str
+    """What the suite is called in results."""
+    description: str = ""
+    seed: int = 0
+    """Decides templates, exemplars and samples."""
+    rank_by: Literal["sum", "mean"] = "sum"
+    """How options are compared: summed log-likelihood (as T0), or its mean per token."""
+    sources: list[SuiteSource] = Field(min_length=1)
+    """Where the tasks come from."""
+
+
+def load_suite(name_or_file: str | Path, data: Path | None = None) -> Suite:
+    """A suite by name or file.
+
+    Args:
+        name_or_file: `pocket`, `ni-dev`, `bbh`, ..., or the path of a YAML file.
+        data: the root of the data sets.
+
+    Raises:
+        RecipeError: if there is no such suite, or its file is wrong.
+        DataError: if its tasks cannot be read.
+    """
+    name = str(name_or_file)
+    if data is not None and not data.is_dir():
+        raise DataError(f"no data root at {data}", remedy="Give the folder that holds the data sets with --data")
+    plugged = {point.name: point for point in entry_points(group=GROUP)}
+    if name.partition("/")[0] in plugged and not name.endswith((".yaml", ".yml")):
+        return _plugged(name, plugged[name.partition("/")[0]].load()(name))
+    shipped = _SHIPPED / f"{name}.yaml"
+    path = Path(str(shipped)) if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(suite_names())
+        raise RecipeError(f"no suite {name!r}", remedy=f"Give one of {known}, or the path of a suite file")
+    spec = parse(SuiteSpec, load_yaml(path), origin=str(path) if path == Path(name) else f"suite {name}")
+    return build_suite(spec, data)
+
+
+def suite_names() -> list[str]:
+    """The suites that can be asked for by name."""
+    shipped = [Path(entry.name).stem for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml")]
+    return sorted({*shipped, *(point.name for point in entry_points(group=GROUP))})
+
+
+def _plugged(name: str, found: Any) -> Suite:
+    if isinstance(found, Suite):
+        return found
+    if isinstance(found, Mapping) and isinstance(found.get(name), Suite):
+        suite: Suite = found[name]
+        return suite
+    known = ", ".join(map(str, found)) if isinstance(found, Mapping) else ""
+    raise RecipeError(f"no suite {name!r}", remedy=f"There are: {known or ', '.join(suite_names())}")
+
+
+def build_suite(spec: SuiteSpec, data: Path | None = None) -> Suite:
+    """The suite of a specification, its tasks loaded."""
+    cells: list[Cell] = []
+    absent: dict[str, tuple[str, ...]] = {}
+    for source in spec.sources:
+        found = _open(source, data, spec.name)
+        if found.absent:
+            absent[source.collection] = (*absent.get(source.collection, ()), *found.absent)
+        for task in found.tasks:
+            if not any(fnmatchcase(task.name, pattern) for pattern in source.exclude):
+                cells += _cells(task, source, spec)
+    if not cells:
+        raise RecipeError(
+            f"suite {spec.name!r} asks nothing", remedy="Its tasks have no options: use method generate or auto"
+        )
+    return Suite(spec.name, tuple(cells), spec.seed, spec.rank_by, spec.description, absent)
+
+
+def _open(source: SuiteSource, data: Path | None, suite: str) -> Collection:
+    from instil.tasks.registry import DECLARED, open_collection
+
+    own = source.path is not None and Path(source.path).exists()
+    if source.collection in DECLARED and data is None and not own:
+        raise DataError(
+            f"suite {suite!r} asks tasks of the collection {source.collection!r}, and no data root is given",
+            remedy="Give the folder that holds the data sets with --data",
+        )
+    return open_collection(
+        source.collection, data, path=source.path, tasks=source.tasks, columns=source.map or None
+    )  # fmt: skip
+
+
+def _cells(task: Task, source: SuiteSource, spec: SuiteSpec) -> list[Cell]:
+    def said(key: str, default: Any) -> Any:
+        mine = getattr(source, key)
+        general = getattr(spec, key)
+        return mine if mine is not None else general if general is not None else default
+
+    metrics = tuple(said("metrics", list(task.metrics)))
+    groups = (source.group,) if source.group else ()
+    if source.group_by_answers:
+        labelled = _has_labels(task, spec.seed)
+        groups = (*groups, "labels" if labelled else "texts")
+        metrics = tuple(sorted(metrics, key=lambda name: name != "exact_match")) if labelled else metrics
+    unit = next((name for name, patterns in source.merge.items() if _matches(task.name, patterns)), "")
+    cells = []
+    for setting in said("settings", ["zero-shot"]):
+        drafted = {
+            method: Cell(
+                task,
+                Setting.parse(setting),
+                method=method,
+                # An option that was chosen is right or wrong, whatever the task's metric for texts is.
+                metrics=metrics if method == "generate" else ("accuracy",),
+                groups=groups,
+                limit=said("limit", 100),
+                select=said("select", "first"),
+                templates=None if source.templates is None else tuple(source.templates),
+                unit=unit,
+                max_new_tokens=said("max_new_tokens", 64),
+            )
+            for method in ("generate", "rank")
+        }
+        ranked = any(item.prompt is not None for item in drafted["rank"].asked(seed=spec.seed, limit=8))
+        wanted = said("methods", ["auto"])
+        cells += [
+            cell
+            for method, cell in drafted.items()
+            if (method in wanted and (ranked or method == "generate"))
+            or ("auto" in wanted and method == ("rank" if ranked else "generate"))
+        ]
+    return cells
+
+
+def _has_labels(task: Task, seed: int) -> bool:
+    asked = Cell(task, limit=100).asked(seed=seed)
+    answers = {item.prompt.target for item in asked if item.prompt is not None}
+    return len(answers) <= min(_MOST_LABELS, task.size // 2)
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
