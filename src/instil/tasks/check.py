@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,14 @@ def files_under(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"nothing to check at {path}", remedy="Give a folder or a file")
     found: list[Path] = []
-    for folder, folders, names in os.walk(path):
+    closed: list[Path] = []
+    # A folder that cannot be opened is listed as what it is, too.
+    for folder, folders, names in os.walk(path, onerror=lambda error: closed.append(Path(error.filename))):
         folders.sort()
         found += [Path(folder, name) for name in sorted(names)]
         # A link to a folder is not followed, so that a walk ends; it is listed as what it is.
         found += [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
-    return found
+    return found + closed
 
 
 def check(path: Path) -> Iterator[Checked]:
@@ -90,14 +93,18 @@ def check(path: Path) -> Iterator[Checked]:
 def reading_of(path: Path) -> Reading:
     """Read a file with the first reader that recognises it."""
     if not path.is_file():
-        return _unknown("not a file (a broken link, a linked folder or a device)")
+        return _unknown("not a readable file (a broken link, a linked or closed folder, a device)")
     try:
         head = Source(path).head()
         for reader in READERS:
             if reader.recognises(path, head):
                 return reader.read(path)
-    except (Damage, OSError) as problem:
-        return _unknown(str(problem) if isinstance(problem, Damage) else f"cannot be read ({problem.strerror})")
+    except Damage as damage:
+        return _unknown(str(damage))
+    except OSError as error:
+        return _unknown(f"cannot be read ({error.strerror or type(error).__name__})")
+    except Exception as error:  # noqa: BLE001 - one file must not end the walk, whatever a library makes of it
+        return _unknown(f"the reader failed ({type(error).__name__})")
     return _unknown(_damage_of(path, head) or "no reader knows this format")
 
 
@@ -108,14 +115,19 @@ def _damage_of(path: Path, head: bytes) -> str:
         if source.suffix == ".json":
             source.json()
         elif source.suffix == ".jsonl":
-            parsed(head.split(b"\n", 1)[0].decode())
-        elif path.suffix == ".gz":
+            for _, line in islice(source.lines(), 1):
+                parsed(_whole(line))
+        elif path.suffix == ".gz" and not head:
             source.text()
     except Damage as damage:
         return str(damage)
-    except UnicodeDecodeError:
-        return "not UTF-8"
     return ""
+
+
+def _whole(line: str | Damage) -> str:
+    if isinstance(line, Damage):
+        raise line
+    return line
 
 
 def _unknown(reason: str) -> Reading:

@@ -23,7 +23,7 @@ _BLANKS = re.compile(r"\s+")
 _WORDS = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff\u1780-\u17ff]|[^\s!-/:-@\[-`{-~।॥،。、？！؟۔]+"
 )
-_ANSWER = re.compile(r"answer(?: is|:)\s*(.+)", re.IGNORECASE)
+_ANSWER = re.compile(r"answer(?: is|:)", re.IGNORECASE)
 
 
 def normalised(text: str) -> str:
@@ -57,8 +57,9 @@ def rouge_l(prediction: str, references: Sequence[str]) -> float:
 
 def final_answer(text: str) -> str:
     """What stands after the last `answer is` (or `answer:`), without the full stop; the whole text if there is none."""
-    found = _ANSWER.findall(text)
-    return (found[-1] if found else text).strip().removesuffix(".").strip()
+    *_, last = _ANSWER.split(text)
+    found = last.strip().split("\n")[0] if last is not text and last.strip() else text
+    return found.strip().removesuffix(".").strip()
 
 
 class _Words:

@@ -165,6 +165,7 @@ def open_collection(
         DataError: if the collection, its folder or a named task does not exist, or no row can be used.
     """
     base = Path(root) if root is not None else Path()
+    _refuse_unused(name, path=path, columns=columns, templates=templates, options=options)
     if name in OWN:
         found = _own(name, base, path, columns, templates)
     elif name in DECLARED:
@@ -172,6 +173,27 @@ def open_collection(
     else:
         found = _from_plugin(name, options)
     return Collection(name, *_selected(found.tasks, tasks, name, base), found.quarantined)
+
+
+def _refuse_unused(
+    name: str,
+    *,
+    path: str | None,
+    columns: Mapping[str, str] | None,
+    templates: str | None,
+    options: Mapping[str, Any],
+) -> None:
+    """An argument that a collection has no use for is a mistake, not something to pass over."""
+    plugged = name not in OWN and name not in DECLARED
+    given = {
+        "path": path is not None and plugged,
+        "map": bool(columns) and name != "jsonl",
+        "templates": templates is not None and name != "promptsource",
+        **dict.fromkeys(options, not plugged),
+    }
+    for option, unused in given.items():
+        if unused and (not plugged or name in _plugged()):
+            raise DataError(f"collection {name!r} takes no {option!r}", remedy="Leave it out")
 
 
 @cache
@@ -259,9 +281,17 @@ def _read(
 ) -> Collection:
     found: list[Task] = []
     aside: dict[str, list[Quarantined]] = {}
+    origin: dict[str, Path] = {}
     for file in paths:
         reading: Reading = reader.read(file)
-        found += map(describe, reading.tasks)
+        for task in map(describe, reading.tasks):
+            if task.name in origin:
+                both = f"{origin[task.name]} and {file}"
+                raise DataError(
+                    f"two files make task {task.name!r}: {both}", remedy="Keep one of them, or give its path"
+                )
+            origin[task.name] = file
+            found.append(task)
         if reading.quarantined:
             aside[str(file)] = reading.quarantined
     if not found:

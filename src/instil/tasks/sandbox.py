@@ -39,7 +39,7 @@ from instil.tasks.filters import FILTERS, TESTS
 from instil.tasks.rewriting import TOOLS, Rewriter, show
 
 #: Longest template text; the longest of the 1,399 templates of promptsource has about 4,000 characters.
-MAX_SOURCE = 50_000
+MAX_SOURCE = 20_000
 #: Longest `range`, and largest integer in bits: no template that phrases a row needs more.
 MAX_RANGE = 100_000
 MAX_BITS = 4_096
@@ -228,9 +228,9 @@ class Compiled:
     """The names that it takes from the row."""
     growing: bool
 
-    def run(self, values: Mapping[str, Any], budget: Budget) -> str:
+    def run(self, values: dict[str, Any], budget: Budget) -> str:
         """The text for one row. Raises whatever went wrong: `tasks.template` gives it a name."""
-        context = self.template.new_context(copied(dict(values)) if self.growing else dict(values))
+        context = self.template.new_context(copied(values) if self.growing else values)
         assert isinstance(context, RenderContext)
         context.budget = budget
         return "".join(self.template.root_render_func(context))

@@ -6,8 +6,8 @@
               answer_choices  yes ||| no
     rendered  "A dog runs. Does it follow that an animal moves."  ->  "yes"   options ("yes", "no")
 
-This is the one renderer of the package: whatever comes from a file is rendered here, inside `sandbox`. What has the same
-two methods (`Renderer`) can stand in a task too, such as plain Python functions that render faster.
+This is the one renderer of the package: whatever comes from a file is rendered here, inside `sandbox`. What has the
+same methods (`Renderer`) can stand in a task too, such as plain Python that renders faster.
 
 Every part is stripped of white space at both ends: what stands between the parts belongs to the prompt's format.
 """
@@ -167,6 +167,8 @@ class Template:
             target = self._run(self.target, values, budget, example).strip()
         if not target:
             raise self._refused(example, "empty target", "gives an empty target")
+        if not (shown.isascii() and target.isascii()):
+            self._check_text(shown + target, example)
         instruction = self._run(self.instruction, values, budget, example).strip() if self.instruction else ""
         if not shown and not instruction:
             raise self._refused(example, "empty input", "gives an empty input")
@@ -192,6 +194,13 @@ class Template:
             raise self._refused(example, "empty target", "gives an empty target")
         return Exemplar(input=shown, target=target, example=example.key)
 
+    def _check_text(self, text: str, example: Example) -> None:
+        """Half a surrogate pair can stand in JSON, but no tokenizer takes it."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self._refused(example, "broken text", "gives half a surrogate pair") from None
+
     def _references(self, values: Mapping[str, Any], target: str, example: Example) -> tuple[str, ...]:
         if not self.references:
             return (target,)
@@ -207,7 +216,7 @@ class Template:
         except TemplateError as error:
             raise TemplateError(f"template {self.name!r}: {error.message}", remedy=error.remedy) from None
 
-    def _run(self, source: str, values: Mapping[str, Any], budget: Budget, example: Example) -> str:
+    def _run(self, source: str, values: dict[str, Any], budget: Budget, example: Example) -> str:
         if "{" not in source:
             return source.replace(SEPARATOR, _MARK)
         program = self._compiled(source)

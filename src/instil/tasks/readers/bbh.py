@@ -82,7 +82,7 @@ def with_examples(source: Source, reading: Reading) -> dict[str, Any]:
     try:
         content = source.json()
         if isinstance(content, Repeating):
-            raise Damage(f"key {content.key!r} stands twice")
+            raise Damage(f"key {content.key[:60]!r} stands twice")
         if not isinstance(content, dict) or not isinstance(content.get("examples"), list):
             raise Damage("no list of examples")
     except Damage as damage:

@@ -57,13 +57,13 @@ class BigBench:
                 reading.quarantine(f"example {number}", str(problem))
         reading.accepted = len(examples)
         if examples:
-            title = source.path.parent.name if source.stem == "task" else source.stem
+            title = source.path.absolute().parent.name if source.stem == "task" else source.stem
             keywords = content.get("keywords")
             graded = "multiple_choice_grade" in str(content.get("preferred_score") or content.get("metrics"))
             reading.tasks.append(
                 Task(
                     name=f"bigbench/{title}",
-                    cluster=str(keywords[0]) if isinstance(keywords, list) and keywords else "BIG-bench",
+                    cluster=_first_text(keywords) or "BIG-bench",
                     collection="bigbench",
                     templates=(TEMPLATE,),
                     examples=examples,
@@ -105,6 +105,11 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
             raise RowProblem("field 'target_scores' holds something other than numbers")
     return scores
+
+
+def _first_text(listed: object) -> str:
+    first = listed[0] if isinstance(listed, list) and listed else ""
+    return first if isinstance(first, str) else ""
 
 
 def _prefix(content: Mapping[str, Any], name: str, default: str) -> str:

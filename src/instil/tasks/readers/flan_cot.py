@@ -1,6 +1,6 @@
 r"""FLAN's chain-of-thought sets: a TSV of question, answer, rationale, without header and without quoting.
 
-    "Marlboro used iconic ..."\nIs the above claim true?\nOptions:\n- yes\n- no <tab> yes <tab> Marlboro is used ...
+    "Marlboro used ..."\nIs the above claim true?\nOptions:\n- yes\n- no <tab> yes <tab> Marlboro is ...
 
     direct   Q: "Marlboro used ..." Is the above claim true? Options: ...  ->  yes
     cot      ... Let's think step by step.  ->  Marlboro is used cowboys as an advertising campaign. So the answer is yes.

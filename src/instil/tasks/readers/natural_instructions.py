@@ -82,7 +82,7 @@ class NaturalInstructions:
         try:
             content = source.json()
             if isinstance(content, Repeating):
-                raise Damage(f"key {content.key!r} stands twice")
+                raise Damage(f"key {content.key[:60]!r} stands twice")
             if not isinstance(content, dict) or not isinstance(content.get("Instances"), list):
                 raise Damage("no list of Instances")
         except Damage as damage:

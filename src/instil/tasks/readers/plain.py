@@ -1,7 +1,7 @@
 r"""Rows of one's own: JSONL (or a JSON list) and Parquet with `inputs`, `targets`, or columns mapped to them.
 
     {"inputs": "2 + 2 =", "targets": "4"}
-    {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}    references and options are welcome
+    {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}    references, options
     {"question": "2 + 2 =", "answer": 4}             with --map inputs=question --map targets=answer
     {"prompt": "...\n", "completion": "ice<|endoftext|>"}    P3 as GPT-3 fine-tuning rows: the end mark goes
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Plain:
         """Parquet by its mark; JSON lines whose first whole row has a pair of known columns."""
         if head.startswith(_PARQUET):
             return True
-        return any(_pair(row, self.map) for row in _first_rows(head))
+        return any(_pair(row, self.map) for row in _first_rows(Source(path), head))
 
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
@@ -122,17 +123,25 @@ def _pair(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, str]
     return None
 
 
-def _first_rows(head: bytes) -> Iterator[dict[str, Any]]:
-    """The rows in the first lines that can be parsed."""
-    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:20]:
-        if not line.lstrip().startswith(b"{"):
-            continue
-        try:
-            row = parsed(line.decode())
-        except (Damage, UnicodeDecodeError):
-            continue
-        if isinstance(row, dict):
-            yield row
+def _first_rows(source: Source, head: bytes) -> Iterator[dict[str, Any]]:
+    """The rows among the first lines (or the first item of a list) that can be parsed."""
+    if source.suffix == ".jsonl":
+        # By lines of the file, not of the head: a first row may be longer than the head.
+        for _, line in islice(source.lines(), 20):
+            row = line if isinstance(line, Damage) else _row(line)
+            if not isinstance(row, Damage):
+                yield row
+        return
+    text = head.decode("utf-8-sig", "ignore").lstrip()
+    if not text.startswith(("{", "[")):
+        return
+    try:
+        row, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+    except (ValueError, RecursionError):
+        return
+    # A file of one object is no rows: there is more after it, be it a line or another item.
+    if isinstance(row, dict) and (text.startswith("[") or "\n{" in text):
+        yield row
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:

@@ -8,8 +8,8 @@ r"""promptsource's template files: YAML with the tags `!Template` and `!Template
         jinja: "What label best describes this news article?\n{{text}} ||| \n{{answer_choices[label] }}"
 
 `template_file` reads them; `task_of` applies them to the rows of a JSONL or Parquet file. A `-` in a column's name
-becomes `_`, as promptsource does it. Nothing is built but plain mappings: the tags name no Python objects here. Unlike promptsource,
-a field that a row lacks is an error and no empty text, `choice` draws by the render's seed, and nothing is cut off.
+becomes `_`, as promptsource does it. Nothing is built but plain mappings: the tags name no Python objects here. Unlike
+there, a field that a row lacks is an error and no empty text, `choice` draws by the render's seed, and nothing is cut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from instil.errors import DataError, TemplateError
 from instil.fingerprint import fingerprint
 from instil.records import Example
 from instil.tasks.readers.reading import Keys, Reading, RowProblem
-from instil.tasks.readers.source import Damage, Source, as_row
+from instil.tasks.readers.source import Damage, Source
 from instil.tasks.task import Task
 from instil.tasks.template import Template
 
@@ -48,7 +48,7 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     repeated = [key for key, count in Counter(keys).items() if count > 1]
     if repeated:
-        raise Damage(f"key {repeated[0]!r} stands twice")
+        raise Damage(f"key {repeated[0][:60]!r} stands twice")
     mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
     return mapping
 
@@ -202,8 +202,3 @@ def _metrics(templates: Sequence[Template]) -> tuple[str, ...]:
         for metric in template.metadata.get("metrics") or ()
     )
     return tuple(metric for metric, _ in named.most_common()) or ("exact_match",)
-
-
-def usable_row(value: object) -> dict[str, Any]:
-    """A JSON value as a row for templates. Raises Damage where it is none."""
-    return as_row(value)

@@ -171,10 +171,10 @@ def as_row(value: object) -> dict[str, Any]:
         Damage: if it is no object, or an object in which a key stands twice.
     """
     if isinstance(value, Repeating):
-        raise Damage(f"key {value.key!r} stands twice")
+        raise Damage(f"key {value.key[:60]!r} stands twice")
     if not isinstance(value, dict):
         raise Damage("not an object")
     for key, inner in value.items():
         if isinstance(inner, Repeating):
-            raise Damage(f"key {inner.key!r} stands twice in field {key!r}")
+            raise Damage(f"key {inner.key[:60]!r} stands twice in field {key[:60]!r}")
     return value
