@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -139,7 +139,6 @@ simple = st.text(LETTERS + "     \n\t", max_size=60)
 
 
 @pytest.mark.parametrize("family", LOSSLESS)
-@settings(max_examples=80, deadline=None)
 @given(form=st.sampled_from(FORMS), question=texts, target=answers)
 def test_a_trained_span_reads_in_its_place_as_the_tokenizer_would_write_it(
     family: str, form: PromptFormat, question: str, target: str
@@ -158,7 +157,6 @@ def test_a_trained_span_reads_in_its_place_as_the_tokenizer_would_write_it(
 
 
 @pytest.mark.parametrize("family", ["unigram", "wordpiece"])
-@settings(max_examples=60, deadline=None)
 @given(question=simple, target=simple.filter(lambda text: bool(text.strip())))
 def test_tokenizers_that_lose_text_lose_no_more_than_on_their_own(family: str, question: str, target: str) -> None:
     """Only blanks may differ: where a whole text is read at once, these tokenizers drop some themselves."""
@@ -223,7 +221,6 @@ def few_shot(words: int = 4, shots: int = 4, target: str = "no", instruction: st
     return Prompt("Q " + "world " * words + "END", target, exemplars=shown, instruction=instruction)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     shots=st.integers(0, 6),
     words=st.integers(0, 60),

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from instil.errors import DataError, RecipeError
@@ -30,7 +30,6 @@ def build(made: Any, seed: int = 3) -> Mixture:
     )
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), indices=st.lists(st.integers(0, 2**36), min_size=1, max_size=20), salt=st.integers())
 def test_reading_order_and_object_do_not_matter(made: Any, seed: int, indices: list[int], salt: int) -> None:
     one, other = build(made, seed), build(made, seed)
@@ -53,7 +52,6 @@ def test_any_number_of_workers_reads_the_same_windows(made: Any) -> None:
     assert [prompt for window in alone for prompt in window] == build(made)[:128]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 400), min_size=1, max_size=8),
     seed=st.integers(0, 2**32),
@@ -79,7 +77,6 @@ def test_an_epoch_shows_every_example_once_and_the_next_in_another_order(made: A
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-@settings(max_examples=15, deadline=None)
 @given(size=st.integers(1, 25), count=st.integers(1, 6), seed=st.integers(0, 2**32))
 def test_in_as_many_epochs_as_templates_every_pair_is_met_once(made: Any, size: int, count: int, seed: int) -> None:
     mixture = made.mixed(made.task("a", made.rows(size), made.templates(count)), seed=seed)
@@ -93,7 +90,6 @@ def test_every_pair_is_met_where_settings_use_different_templates(made: Any) -> 
     assert len(met) == 6 * 5
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     size=st.integers(2, 12),
     values=st.integers(2, 6),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from instil.mixtures.packing import bucket, pack, padding_share, separate
@@ -67,7 +67,6 @@ def test_two_prompts_in_a_bucket() -> None:
     assert padding_share([item]) == 1 / 8
 
 
-@settings(max_examples=80, deadline=None)
 @given(lengths, st.integers(1, 200))
 def test_buckets_keep_the_budget_and_lose_nothing(sizes: list[tuple[int, int]], budget: int) -> None:
     encoded = build(sizes)
@@ -78,7 +77,6 @@ def test_buckets_keep_the_budget_and_lose_nothing(sizes: list[tuple[int, int]], 
     assert widths == sorted(widths)
 
 
-@settings(max_examples=80, deadline=None)
 @given(lengths, st.integers(32, 80), st.integers(1, 4))
 def test_packed_rows_lose_nothing(sizes: list[tuple[int, int]], length: int, rows: int) -> None:
     encoded = build(sizes)
@@ -90,7 +88,6 @@ def test_packed_rows_lose_nothing(sizes: list[tuple[int, int]], length: int, row
     assert all(a + b > length for k, a in enumerate(used) for b in used[k + 1 :])
 
 
-@settings(max_examples=30, deadline=None)
 @given(lengths)
 def test_alone_each_prompt_has_no_padding(sizes: list[tuple[int, int]]) -> None:
     encoded = build(sizes)
@@ -99,7 +96,6 @@ def test_alone_each_prompt_has_no_padding(sizes: list[tuple[int, int]]) -> None:
 
 
 @given(lengths)
-@settings(max_examples=20, deadline=None)
 def test_the_layout_is_decided_by_the_prompts_alone(sizes: list[tuple[int, int]]) -> None:
     one, two = bucket(build(sizes), tokens_per_batch=64), bucket(build(sizes), tokens_per_batch=64)
     assert [item.ids.tolist() for item in one] == [item.ids.tolist() for item in two]

@@ -6,7 +6,7 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from instil.mixtures.shares import CIRCLE, Schedule, apportion, permuted
@@ -14,7 +14,6 @@ from instil.mixtures.shares import CIRCLE, Schedule, apportion, permuted
 weights = st.lists(st.integers(1, 10**6), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(weights, st.integers(0, 2**40), st.integers(0, 9), st.integers(0, 2**50))
 def test_every_aligned_block_is_within_one_prompt_of_the_shares(w: list[int], seed: int, k: int, block: int) -> None:
     schedule = Schedule(w, seed=seed)
@@ -24,7 +23,6 @@ def test_every_aligned_block_is_within_one_prompt_of_the_shares(w: list[int], se
         assert abs(counts[task] - share * 2**k) < 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(weights, st.integers(0, 99), st.integers(0, 400))
 def test_the_number_before_is_what_counting_gives(w: list[int], seed: int, stop: int) -> None:
     schedule = Schedule(w, seed=seed)
@@ -32,7 +30,6 @@ def test_the_number_before_is_what_counting_gives(w: list[int], seed: int, stop:
     assert [schedule.before(stop, task) for task in range(len(w))] == [counts[task] for task in range(len(w))]
 
 
-@settings(max_examples=60, deadline=None)
 @given(weights, st.integers(0, 3 * CIRCLE))
 def test_the_number_before_grows_by_one_at_each_place_of_the_task(w: list[int], index: int) -> None:
     schedule = Schedule(w, seed=1)
@@ -72,7 +69,6 @@ def test_weights_that_are_no_weights_are_refused(w: list[int]) -> None:
         apportion(w, 100)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 300), st.integers(0, 2**64 - 1))
 def test_a_permutation_reaches_every_place_once(n: int, key: int) -> None:
     assert sorted(permuted(k, n, key=key) for k in range(n)) == list(range(n))

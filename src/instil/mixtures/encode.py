@@ -111,6 +111,7 @@ class Encoder:
             raise ModelError(
                 f"a context of {max_length} tokens holds no prompt", remedy=f"Give at least {_SHORTEST_CONTEXT}"
             )
+        self.tokenizer = tokenizer
         self.form = form
         self.max_length = max_length
         self.eos_id = eos_id

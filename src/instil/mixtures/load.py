@@ -6,7 +6,7 @@ load_mixture({"sources": [{"collection": "jsonl", "path": "my.jsonl", "map": {"i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,5 +66,13 @@ def load_source(source: SourceSpec, *, data: Path | None = None) -> list[Task]:
     """
     from instil.tasks.registry import load_collection
 
-    tasks = load_collection(source.collection, data or Path(), path=source.path, tasks=source.tasks)
-    return [task for task in tasks if not any(fnmatchcase(task.name, pattern) for pattern in source.exclude)]
+    tasks = load_collection(
+        source.collection, data, path=source.path, tasks=source.tasks, columns=source.map, templates=source.templates
+    )
+    return [task for task in tasks if not _matches(task.name, source.exclude)]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern fits the task's name, with or without its collection in front."""
+    title = name.partition("/")[2]
+    return any(fnmatchcase(name, pattern) or fnmatchcase(title, pattern) for pattern in patterns)

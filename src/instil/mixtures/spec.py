@@ -43,9 +43,11 @@ class SourceSpec(Section):
     path: str | None = None
     """Folder or file to read instead of the collection's usual place, relative to the data root."""
     tasks: list[str] | None = None
-    """Which tasks: names, patterns such as `ni/task1*`, or a file that lists them; all by default."""
+    """Which tasks: names, patterns such as `task12*`, or a file that lists a name a line; all by default."""
     exclude: list[str] = Field(default_factory=list)
-    """Tasks to leave out: names or patterns, matched against the whole task name."""
+    """Tasks to leave out: names or patterns."""
+    templates: str | None = None
+    """For the collection `promptsource`: the file of templates that phrases the rows at `path`."""
     share: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Share of the prompts. Where every source has one, only their ratio matters. Where some have none, shares are
     fractions below 1, and what they leave over is split among the others by size. By default all goes by size."""
@@ -55,7 +57,7 @@ class SourceSpec(Section):
     """Weight of each setting, for example {zero-shot: 0.5, few-shot-3: 0.5}; the mixture's `settings` by default.
     A setting that a task cannot be shown in (no CoT template, no row for exemplars) falls away for that task."""
     map: dict[str, str] = Field(default_factory=dict)
-    """For files of one's own: which column holds what, for example {inputs: question, targets: answer}."""
+    """For rows of one's own: which column stands for inputs, targets and options, as in {inputs: question}."""
 
     _settings = field_validator("settings")(_known_settings)
 

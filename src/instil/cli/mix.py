@@ -1,0 +1,157 @@
+"""`instil mix show`: the prompts of a mixture, with what is trained on marked token by token.
+
+-- prompt 0 -- ni/task1 -- few-shot-2
+...
+Q: What is the capital of France?
+A:[ Paris][<end>]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import category
+
+import typer
+
+from instil.cli.output import complain, console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from instil.mixtures.encode import Encoder
+
+app = typer.Typer(help="Look into mixtures: the prompts that a recipe trains on.", no_args_is_help=True)
+
+#: Two shades in turn, so that neighbouring tokens can be told apart.
+_TRAINED = ("black on green3", "black on dark_sea_green2")
+
+
+@app.callback()
+def _group() -> None:
+    """Look into mixtures: the prompts that a recipe trains on."""
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, typer.Argument(help="A recipe file; its `mixture:` is shown.", metavar="RECIPE")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many prompts.")] = 3,
+    start: Annotated[int, typer.Option(min=0, help="Index of the first; any index costs the same.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON list with a row a prompt: text, target, ids, mask, tokens, origin.")
+    ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="A tokenizer.json, a model folder or a model's name; the recipe's model if absent."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Root of the data that the recipe's paths start from.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key, as in mixture.seed=7.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Print prompts as the model gets them, the part that is trained on coloured token by token.
+
+    [bold]Example:[/bold] instil mix show recipes/pocket.yaml -n 5
+    """
+    from instil.mixtures.load import load_mixture
+    from instil.mixtures.showing import describe
+    from instil.recipe import load_yaml, override
+
+    raw = override(load_yaml(Path(recipe)), assignments or [])
+    mixture = load_mixture(raw, data, origin=recipe)
+    encoder = _encoder(raw, tokenizer)
+    rows = (describe(index, mixture[index], encoder) for index in range(start, start + count))
+    if as_json:
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        sys.stdout.write(f"[\n{lines}\n]\n")
+        return
+    screen = console()
+    for row in rows:
+        _print(screen, row)
+    screen.print(_counts(len(mixture.parts), len(mixture), encoder))
+
+
+def _encoder(raw: dict[str, Any], tokenizer: str | None) -> Encoder | None:
+    """The encoder asked for, or that of the recipe's model; nothing, with a remark, where that has none at hand."""
+    from instil.errors import ModelError
+    from instil.mixtures.tokenizer import find_encoder
+
+    tuning, model = raw.get("tuning"), raw.get("model")
+    wanted = tuning.get("max_length") if isinstance(tuning, dict) else None
+    max_length = wanted if isinstance(wanted, int) else None
+    if tokenizer is not None:
+        return find_encoder(tokenizer, max_length=max_length)
+    path = model.get("path") if isinstance(model, dict) else model
+    if not isinstance(path, str):
+        complain("note", "the recipe names no model, so answers are marked as text; --tokenizer shows tokens")
+        return None
+    try:
+        return find_encoder(path, max_length=max_length)
+    except ModelError as error:
+        complain("note", f"answers are marked as text: {error}")
+        return None
+
+
+def _print(screen: Console, row: dict[str, Any]) -> None:
+    from rich.rule import Rule
+    from rich.text import Text
+
+    named = [str(row[key]) for key in ("task", "setting", "template") if row.get(key)]
+    screen.print(Rule(Text(f"prompt {row['index']}  ·  " + "  ·  ".join(named)), align="left"))
+    if "hole" in row:
+        screen.print(
+            Text(f"nothing here: {len(row['hole'])} draws were refused ({'; '.join(dict.fromkeys(row['hole']))})")
+        )
+        return
+    screen.print(_body(row, marks=not screen.color_system))
+    screen.print(Text(_origin(row), style="dim"))
+    screen.print()
+
+
+def _body(row: dict[str, Any], *, marks: bool) -> Text:
+    """What is read, then what is trained on: in colour, or in brackets where there is none."""
+    from rich.text import Text
+
+    body = Text(_visible(row["text"]))
+    if "refused" in row:
+        return body.append("  (left out: the answer has no token)", style="red")
+    trained = [token for token, on in zip(row["tokens"], row["mask"], strict=True) if on] if "ids" in row else []
+    for turn, piece in enumerate(trained or [row["continuation"]]):
+        text = _visible(piece)
+        body.append(f"⟦{text}⟧" if marks else text or "·", style="" if marks else _TRAINED[turn % 2])
+    return body
+
+
+def _origin(row: dict[str, Any]) -> str:
+    facts = {
+        "from": "  ".join(part for part in (row["collection"], row["cluster"], f"example {row['example']}") if part),
+        "source": row["metadata"].get("source", ""),
+        "licence": row["metadata"].get("licence", ""),
+        "options": " | ".join(row["options"]),
+        "answer": row["answer"],
+    }
+    if "ids" in row:
+        facts["tokens"] = f"{len(row['ids'])}, {sum(row['mask'])} of them trained on"
+        if row["exemplars_kept"] < len(row["exemplars"]):
+            facts["cut to fit"] = f"{row['exemplars_kept']} of {len(row['exemplars'])} exemplars kept"
+        if row["cut"] in ("input", "answer"):
+            facts["cut to fit"] = f"the {'middle of the input' if row['cut'] == 'input' else 'end of the answer'}"
+    return _visible("\n".join(f"{name}: {said}" for name, said in facts.items() if said))
+
+
+def _counts(tasks: int, epoch: int, encoder: Encoder | None) -> str:
+    context = f"; context {encoder.max_length:,} tokens" if encoder else ""
+    return f"{tasks:,} tasks, {epoch:,} prompts an epoch{context}"
+
+
+def _visible(text: str) -> str:
+    """Control and formatting characters by their numbers: data must not steer a terminal or hide in it."""
+    return "".join(
+        character
+        if character in "\n\t" or character.isprintable() or category(character) == "Zs"
+        else f"<U+{ord(character):04X}>"
+        for character in text
+    )

@@ -1,0 +1,66 @@
+"""What a person or a program is shown of a mixture: a row a place, with every token and whether it is trained on.
+
+{"index": 0, "task": "ni/task1", "setting": "few-shot-2", "text": "...Answer:", "continuation": " Paris",
+ "ids": [8, 5, 17, 1], "mask": [0, 0, 1, 1], "tokens": ["Answer", ":", " Paris", "</s>"], ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from instil.errors import DataError
+from instil.mixtures.encode import Encoder
+from instil.mixtures.mixture import Hole
+from instil.records import Prompt, PromptFormat
+
+
+def describe(index: int, place: Prompt | Hole, encoder: Encoder | None = None) -> dict[str, Any]:
+    """A place of a mixture as plain data.
+
+    Args:
+        index: where in the mixture.
+        place: what is there. A hole is a row with its reasons under `hole`.
+        encoder: gives ids, mask and tokens; without it these keys are absent and the text is the whole prompt.
+    """
+    if isinstance(place, Hole):
+        return {"index": index, "task": place.task, "setting": place.setting, "hole": list(place.reasons)}
+    form = encoder.form if encoder else PromptFormat()
+    row = {"index": index, **asdict(place), "text": place.text(form), "continuation": place.continuation(form)}
+    if encoder is None:
+        return row
+    try:
+        encoded = encoder.encode(place)
+    except DataError as error:
+        return {**row, "refused": str(error)}
+    ids = encoded.ids.tolist()
+    start = encoded.answer_start
+    shown = pieces(encoder.tokenizer, ids[:start]), pieces(encoder.tokenizer, ids[start:], after=ids[:start])
+    text = "".join(shown[0][len(encoder.prefix) :])
+    return {
+        **row,
+        "text": text if encoded.cut in ("input", "answer") else place.text(form, encoded.exemplars_kept),
+        "ids": ids,
+        "mask": [0] * start + [1] * (len(ids) - start),
+        "tokens": [*shown[0], *shown[1]],
+        "exemplars_kept": encoded.exemplars_kept,
+        "cut": encoded.cut,
+    }
+
+
+def pieces(tokenizer: Tokenizer, ids: Sequence[int], *, after: Sequence[int] = ()) -> list[str]:
+    """The text that each token adds to what stands before it. A character made of several tokens is its last token's.
+
+    Args:
+        tokenizer: whose tokens these are.
+        ids: the tokens.
+        after: what stands before them.
+    """
+    stream = DecodeStream(skip_special_tokens=False)
+    for token in after:
+        stream.step(tokenizer, token)
+    return [stream.step(tokenizer, token) or "" for token in ids]

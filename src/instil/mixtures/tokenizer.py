@@ -1,0 +1,130 @@
+"""The tokenizer of a model, found and read without the model: no torch, no weights, a tenth of a second.
+
+    find_encoder("pocket")                    an installed model
+    find_encoder("runs/first")                the result of a run: its model/ folder
+    find_encoder("models/x/tokenizer.json")   the file itself
+    find_encoder("Qwen/Qwen2.5-0.5B")         four small files of the hub, or its cache
+
+What is looked at: tokenizer.json; the end token in tokenizer_config.json, generation_config.json or config.json; the
+context length in config.json; how prompts are written in instil.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from instil.errors import ModelError
+from instil.mixtures.encode import Encoder
+from instil.records import PromptFormat
+
+_SMALL_FILES = ("tokenizer_config.json", "config.json", "generation_config.json", "instil.json")
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+#: Where no file names a limit; some tokenizers name 1e30.
+_USUAL_LENGTH, _NO_LENGTH = 2048, 10**9
+
+
+def find_encoder(name: str | Path, *, max_length: int | None = None) -> Encoder:
+    """The encoder for a model.
+
+    Args:
+        name: an installed name, a model or run folder, a tokenizer.json, or a hub name.
+        max_length: the context in tokens; the model's own by default.
+
+    Raises:
+        ModelError: if there is no tokenizer.json, it cannot be read, or no end token is named.
+    """
+    folder = _folder(str(name))
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the Rust library raises plain Exception
+        raise ModelError(
+            f"{path} cannot be read as a tokenizer ({str(error)[:120]})", remedy="Copy the model's folder again"
+        ) from None
+    facts = {file: _read(folder / file) for file in _SMALL_FILES}
+    length = max_length or _max_length(facts)
+    return Encoder(tokenizer, form=_form(facts, folder), max_length=length, eos_id=_eos_id(tokenizer, facts, folder))
+
+
+def _folder(name: str) -> Path:
+    for entry in entry_points(group="instil.models"):
+        if entry.name == name:
+            return Path(entry.load()())
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path.parent
+    for folder in (path, path / "model"):
+        if (folder / "tokenizer.json").is_file():
+            return folder
+    if not path.exists() and _HUB_NAME.fullmatch(name):
+        return _from_hub(name)
+    raise ModelError(f"no tokenizer.json at {name}", remedy="Give a model folder, a tokenizer.json or a hub name")
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # here: nobody else pays for its import
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["tokenizer.json", *_SMALL_FILES]))
+    except Exception as error:  # noqa: BLE001 - the errors of hub and network share no base class
+        raise ModelError(
+            f"{name!r} is neither a folder here nor a model that the hub or its cache gives ({type(error).__name__})",
+            remedy="Check the spelling and the network, or download it first and give the folder",
+        ) from None
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{name!r} has no tokenizer.json on the hub", remedy="Give a model that has one")
+    return folder
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not JSON ({error})", remedy="Copy the model's folder again") from None
+    return raw if isinstance(raw, dict) else {}
+
+
+def _form(facts: dict[str, dict[str, Any]], folder: Path) -> PromptFormat:
+    written = facts["instil.json"].get("form", {})
+    try:
+        return PromptFormat(**written)
+    except TypeError as error:
+        raise ModelError(
+            f"{folder / 'instil.json'} is not what instil writes ({error})",
+            remedy='It should hold {"form": {"separator": "...", "exemplar_separator": "..."}}',
+        ) from None
+
+
+def _eos_id(tokenizer: Tokenizer, facts: dict[str, dict[str, Any]], folder: Path) -> int:
+    token = facts["tokenizer_config.json"].get("eos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    found: Any = tokenizer.token_to_id(text) if isinstance(text, str) else None
+    for file in ("generation_config.json", "config.json"):
+        if found is None:
+            listed = facts[file].get("eos_token_id")
+            found = listed[0] if isinstance(listed, list) and listed else listed
+    if not isinstance(found, int):
+        raise ModelError(
+            f"{folder} names no end token",
+            remedy='Name one of its tokens as "eos_token" in tokenizer_config.json',
+        )
+    return found
+
+
+def _max_length(facts: dict[str, dict[str, Any]]) -> int:
+    config = facts["config.json"]
+    inner = config.get("text_config")
+    places = [config, inner if isinstance(inner, dict) else {}]
+    limits = [place.get(name) for place in places for name in _LENGTHS]
+    limits.append(facts["tokenizer_config.json"].get("model_max_length"))
+    known = [int(limit) for limit in limits if isinstance(limit, (int, float)) and 0 < limit < _NO_LENGTH]
+    return min(known, default=_USUAL_LENGTH)
