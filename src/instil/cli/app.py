@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from instil.cli import quickstart, recipe, tune
+from instil.cli import mix, quickstart, recipe, tasks, tune
 from instil.cli.output import complain
 from instil.errors import InstilError
 
@@ -65,6 +65,8 @@ def root(
 
 
 app.command("quickstart")(quickstart.quickstart)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(mix.app, name="mix")
 app.command("tune")(tune.tune)
 app.add_typer(recipe.app, name="recipe")
 
