@@ -28,7 +28,7 @@ from instil.records import Pack
 
 Layout = Literal["bucketed", "packed"]
 
-#: Largest difference of packed and separate logits that rounding explains, as a share of the largest logit.
+#: Largest difference of logits that rounding explains, as a share of the largest logit.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
@@ -48,7 +48,7 @@ def to_tensors(pack: Pack, device: torch.device) -> PackTensors:
 
     def moved(array: np.ndarray[Any, Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))
-        return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
     return PackTensors(
         moved(pack.ids), moved(pack.segments), moved(pack.positions), moved(pack.target_index), moved(pack.target_ids)
@@ -59,30 +59,30 @@ def answer_logits(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> 
     """The logits (K, V) that predict the trained tokens, computed at their positions alone.
 
     The selection sits in front of the model's own output layer, so that whatever the model does behind it (scaling,
-    soft capping) is kept.
+    soft capping) is kept. A model that does not call its output layer computes all logits, and is selected from.
     """
     inputs: dict[str, Any] = {"input_ids": pack.ids, "use_cache": False}
     if layout == "packed":
         inputs |= {"attention_mask": packed_mask(model, pack.segments), "position_ids": pack.positions}
-    with _only(model, pack.target_index):
-        logits: Tensor = model(**inputs).logits
-    return logits.reshape(-1, logits.shape[-1])
+    selected: list[bool] = []
 
+    def select(_: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        selected.append(True)
+        return (_rows_at(given[0], pack.target_index).unsqueeze(0),)
 
-@contextlib.contextmanager
-def _only(model: PreTrainedModel, index_K: Tensor) -> Iterator[None]:
-    """While open, the output layer sees only the hidden states at `index_K` of the flattened rectangle."""
-
-    def select(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden_BTH = inputs[0]
-        # index_select, not hidden[index]: the backward of indexing is not deterministic where indices repeat
-        return (hidden_BTH.reshape(-1, hidden_BTH.shape[-1]).index_select(0, index_K).unsqueeze(0),)
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(select) if head is not None else None
     try:
-        yield
+        logits: Tensor = model(**inputs).logits
     finally:
-        handle.remove()
+        if hook is not None:
+            hook.remove()
+    return logits.squeeze(0) if selected else _rows_at(logits, pack.target_index)
+
+
+def _rows_at(values_BTX: Tensor, index_K: Tensor) -> Tensor:
+    # index_select, not values[index]: the backward of indexing is not deterministic where indices repeat
+    return values_BTX.reshape(-1, values_BTX.shape[-1]).index_select(0, index_K)
 
 
 def packed_mask(model: PreTrainedModel, segments_BT: Tensor) -> Tensor:
@@ -101,55 +101,56 @@ def packed_mask(model: PreTrainedModel, segments_BT: Tensor) -> Tensor:
     return floor.masked_fill(~allowed, torch.finfo(model.dtype).min)
 
 
-def why_not_packed(model: PreTrainedModel, max_length: int) -> str:
-    """Why this very model must not be given packed rows; empty where it may.
+def layout_fault(model: PreTrainedModel, layout: Layout, *, max_length: int) -> str:
+    """Why this very model must not be given rows of this layout; empty where it may.
 
-    Three random segments are run packed and apart, and their logits compared. Sliding windows are counted in rows, not
-    in segments, by some models, so packing is refused where a prompt could be longer than the window.
+    Three random segments are run in the layout, and one by one the plain way, and their logits compared. Sliding
+    windows are counted in rows by some models, not in segments, so packing is refused where a prompt could be longer.
     """
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and window < max_length:
-        return f"its attention window of {window} is shorter than a prompt may be"
+    if layout == "packed" and window and getattr(config, "use_sliding_window", True) and window < max_length:
+        return f"its attention window of {window} tokens is shorter than a prompt may be"
     generator = np.random.default_rng(0)
-    lengths = [max(2, min(size, max_length // 3)) for size in (7, 11, 5)]
-    segments = [generator.integers(0, config.vocab_size, size) for size in lengths]
+    segments = [generator.integers(0, config.vocab_size, min(size, max_length)) for size in (7, 12, 5)]
     try:
-        with _evaluating(model), torch.no_grad():
-            packed = answer_logits(model, to_tensors(_together(segments), model.device), "packed")
-            apart = [answer_logits(model, to_tensors(_together([ids]), model.device), "bucketed") for ids in segments]
-            full = [model(input_ids=torch.from_numpy(ids)[None].to(model.device)).logits[0, :-1] for ids in segments]
-    except (RuntimeError, TypeError, ValueError) as error:
-        return f"it does not take the mask ({type(error).__name__})"
-    difference = float((packed - torch.cat(apart)).abs().max())
-    scale = float(torch.cat(apart).abs().max())
-    if float((torch.cat(apart) - torch.cat(full)).abs().max()) > _TOLERANCE.get(model.dtype, 1e-4) * scale:
-        return "its output layer cannot be asked for single positions"
-    if not difference <= _TOLERANCE.get(model.dtype, 1e-4) * scale:
-        return f"packed logits differ from separate ones by {difference:.2g}"
+        with evaluating(model), torch.no_grad():
+            ours = answer_logits(model, to_tensors(_laid_out(segments, layout), model.device), layout)
+            plain = [model(input_ids=torch.from_numpy(ids)[None].to(model.device)).logits[0, :-1] for ids in segments]
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        return f"it fails on them ({type(error).__name__})"
+    theirs = torch.cat(plain)
+    difference = float((ours - theirs).abs().max()) / max(float(theirs.abs().max()), 1e-9)
+    if not difference <= _TOLERANCE.get(model.dtype, 1e-4):
+        return f"its logits differ from those of separate prompts by {difference:.1%}"
     return ""
 
 
 @contextlib.contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """While open, the model is used and not trained: no dropout. Every module's mode is put back afterwards."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, mode in modes.items():
+            module.training = mode
 
 
-def _together(segments: Sequence[np.ndarray[Any, Any]]) -> Pack:
-    """One row of segments, every token but the first of each a target."""
-    ids = np.concatenate(segments)
-    numbers = np.concatenate([np.full(len(part), number) for number, part in enumerate(segments, start=1)])
-    positions = np.concatenate([np.arange(len(part)) for part in segments])
-    index = np.flatnonzero(numbers[:-1] == numbers[1:])
-    return Pack(
-        ids[None].astype(np.int32),
-        numbers[None].astype(np.int32),
-        positions[None].astype(np.int32),
-        index.astype(np.int64),
-        ids[index + 1].astype(np.int64),
-    )
+def _laid_out(segments: Sequence[np.ndarray[Any, Any]], layout: Layout) -> Pack:
+    """Segments in a rectangle, every token but the first of each a target."""
+    rows = [list(segments)] if layout == "packed" else [[part] for part in segments]
+    width = max(sum(map(len, row)) for row in rows)
+    ids, numbers, positions = (np.zeros((len(rows), width), dtype=np.int32) for _ in range(3))
+    for row, parts in enumerate(rows):
+        start = 0
+        for number, part in enumerate(parts, start=1):
+            stop = start + len(part)
+            ids[row, start:stop], numbers[row, start:stop] = part, number
+            positions[row, start:stop] = np.arange(len(part))
+            start = stop
+    predicts = np.zeros_like(numbers, dtype=bool)
+    predicts[:, :-1] = (numbers[:, 1:] > 0) & (numbers[:, 1:] == numbers[:, :-1])
+    index = np.flatnonzero(predicts.reshape(-1)).astype(np.int64)
+    return Pack(ids, numbers, positions, index, ids.reshape(-1)[index + 1].astype(np.int64))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from instil.errors import RunError
 from instil.fingerprint import keyed_int
+from instil.models.causal import evaluating
 from instil.runs import RunFolder
 from instil.tuning.checkpoint import restore_newest, save_checkpoint
 from instil.tuning.memory import is_out_of_memory, release_memory
@@ -318,7 +319,8 @@ class _Trainer(Generic[M]):
         self.run.add_metrics(row)
 
     def _evaluate(self, evaluate: Evaluate) -> None:
-        with _untouched(self.model):
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), evaluating(self.model), torch.no_grad():
             figures = evaluate(self.progress.step, self.model)
         self.run.add_metrics({"step": self.progress.step, "evaluation": dict(figures)})
 
@@ -351,17 +353,3 @@ def _product_dtype(spec: LoopSpec, device: torch.device) -> torch.dtype:
     if spec.dtype != "auto":
         return torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-@contextlib.contextmanager
-def _untouched(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation sees the model as it is used, and leaves modes and generators as they were."""
-    modes = {module: module.training for module in model.modules()}
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode

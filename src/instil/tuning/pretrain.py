@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from instil.errors import RecipeError
 from instil.models.causal import PackTensors, answer_logits, to_tensors
 from instil.models.loading import LoadedModel
 from instil.records import Pack
@@ -44,7 +45,17 @@ def pretrain(
     evaluate: Evaluate | None = None,
     show_progress: bool = True,
 ) -> TrainResult:
-    """Train `loaded.model` in place on the documents of each step."""
+    """Train `loaded.model` in place on the documents of each step.
+
+    Raises:
+        RecipeError: if rows are longer than the model can look.
+        RunError, Interrupted: as `train` does.
+    """
+    if spec.row_tokens > loaded.max_length:
+        raise RecipeError(
+            f"row_tokens is {spec.row_tokens}, and the model can look at {loaded.max_length} tokens",
+            remedy="Lower row_tokens",
+        )
 
     def batches(step: int, tokens_per_batch: int) -> list[Piece[PackTensors]]:
         return row_pieces(

@@ -1,0 +1,168 @@
+"""Supervised fine-tuning on instructions: each step reads a window of prompts and learns their answers.
+
+    window     [What is ... ? | Paris </s>]  [Translate ... | le chat </s>]  ...     prompts_per_step of them
+    layout     buckets of like length (CPU) or packed rows (GPU), at most tokens_per_batch at once
+    loss       sum of the cross entropies of all answer tokens of the window / their number
+               + replay_weight x the mean over the tokens of replayed pre-training text, where there is some
+
+How a window is cut into pieces, by layout, memory or devices, does not change the loss: a token counts as one token of
+the window wherever it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from instil.errors import ModelError, RunError
+from instil.mixtures.packing import bucket, pack
+from instil.models.causal import Layout, PackTensors, answer_logits, layout_fault, to_tensors
+from instil.models.loading import LoadedModel
+from instil.records import Encoded, Pack
+from instil.runs import RunFolder
+from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, train
+from instil.tuning.losses import answer_loss_sum
+from instil.tuning.pretrain import row_pieces, rows
+
+Windows = Callable[[int], Sequence[Encoded]]
+"""step -> the encoded prompts of its window: a pure function."""
+Replay = Callable[[int, int], Sequence[NDArray[Any]]]
+"""(step, tokens) -> documents of pre-training text, at least that many tokens in all: a pure function."""
+
+#: Attention looks at a whole row, so rows longer than this cost more than their padding saves.
+_PACKED_ROW = 2048
+
+
+class TuningSpec(LoopSpec):
+    """Tuning on instructions."""
+
+    prompts_per_step: int = Field(default=64, ge=1)
+    """Prompts in the window of one optimizer step."""
+    layout: Literal["auto", "bucketed", "packed"] = "auto"
+    """`auto` packs on a GPU and buckets by length on a CPU, where long rows are slow."""
+    replay_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a step's tokens that is pre-training text, against forgetting: 0.5 is as much text as prompts."""
+    replay_weight: float = Field(default=1.0, ge=0)
+    """What the mean loss of the replayed text is multiplied by before it is added to that of the answers."""
+    replay_row_tokens: int = Field(default=256, ge=2)
+    """Length of the rows of replayed text; a model that cannot look so far gets rows of its own length."""
+
+
+def tune(
+    loaded: LoadedModel,
+    windows: Windows,
+    spec: TuningSpec,
+    run: RunFolder,
+    *,
+    replay: Replay | None = None,
+    evaluate: Evaluate | None = None,
+    show_progress: bool = True,
+) -> TrainResult:
+    """Tune `loaded.model` in place on the window of each step.
+
+    Args:
+        loaded: the model.
+        windows: the encoded prompts of each step.
+        spec: how.
+        run: where metrics and checkpoints go.
+        replay: pre-training text, needed where `spec.replay_share` is not 0.
+        evaluate: see `train`.
+        show_progress: see `train`.
+
+    Raises:
+        RunError, Interrupted: as `train` does.
+    """
+    layout = choose_layout(loaded, spec, run.say)
+
+    def batches(step: int, tokens_per_batch: int) -> list[Piece[PackTensors]]:
+        return step_pieces(loaded, windows(step), spec, layout, tokens_per_batch, step=step, replay=replay)
+
+    def loss_sum(model: PreTrainedModel, item: PackTensors) -> Tensor:
+        # a row of replayed text holds one segment, so that both layouts read it alike
+        return answer_loss_sum(answer_logits(model, item, layout), item.target_ids)
+
+    return train(
+        spec, loaded.model, batches, loss_sum, run, evaluate=evaluate, title="tuning", show_progress=show_progress
+    )
+
+
+def choose_layout(loaded: LoadedModel, spec: TuningSpec, say: Callable[[str], None]) -> Layout:
+    """The layout of the spec, where this very model gives the same logits in it as prompt by prompt; else buckets."""
+    if loaded.architecture != "causal":
+        raise ModelError(
+            f"tuning works for causal models, this one is {loaded.architecture}", remedy="Give another model"
+        )
+    wanted: Layout = "packed" if spec.layout == "packed" or (spec.layout == "auto" and _is_gpu(loaded)) else "bucketed"
+    fault = layout_fault(loaded.model, wanted, max_length=loaded.max_length)
+    if fault and wanted == "packed":
+        say(f"prompts are bucketed, not packed: {fault}")
+        wanted = "bucketed"
+        fault = layout_fault(loaded.model, wanted, max_length=loaded.max_length)
+    if fault:
+        raise ModelError(f"{loaded.path} cannot be tuned with padded rows: {fault}", remedy="Give another model")
+    return wanted
+
+
+def _is_gpu(loaded: LoadedModel) -> bool:
+    return loaded.device.type == "cuda"
+
+
+def step_pieces(
+    loaded: LoadedModel,
+    window: Sequence[Encoded],
+    spec: TuningSpec,
+    layout: Layout,
+    tokens_per_batch: int,
+    *,
+    step: int = 0,
+    replay: Replay | None = None,
+) -> list[Piece[PackTensors]]:
+    """A window, and its replayed text, in pieces that fit in memory."""
+    packs = lay_out(window, layout, tokens_per_batch, pad_id=loaded.pad_id)
+    answers = sum(len(part.target_ids) for part in packs)
+    pieces = [
+        Piece(to_tensors(part, loaded.device), 1.0 / answers, len(part.target_ids), part.tokens, part.ids.size)
+        for part in packs
+        if len(part.target_ids)
+    ]
+    if spec.replay_share:
+        tokens = round(sum(part.tokens for part in packs) * spec.replay_share / (1.0 - spec.replay_share))
+        width = min(spec.replay_row_tokens, loaded.max_length)
+        text = rows(_documents(replay, step, tokens), width, loaded.eos_id)
+        pieces += row_pieces(text, tokens_per_batch, loaded, kind="replay_loss", weight=spec.replay_weight)
+    return pieces
+
+
+def _documents(replay: Replay | None, step: int, tokens: int) -> list[NDArray[Any]]:
+    """The first documents of a step's replay that have `tokens` tokens together."""
+    if replay is None:
+        raise RunError(
+            "replay_share asks for pre-training text, and the model has none", remedy="Set replay_share to 0"
+        )
+    taken: list[NDArray[Any]] = []
+    total = 0
+    for document in replay(step, tokens):
+        if total >= tokens:
+            break
+        taken.append(document)
+        total += len(document)
+    if total < tokens:
+        raise RunError(
+            f"the replayed text of step {step + 1} has {total:,} tokens, replay_share needs {tokens:,}",
+            remedy="Lower replay_share, or give more text",
+        )
+    return taken
+
+
+def lay_out(window: Sequence[Encoded], layout: Layout, tokens_per_batch: int, *, pad_id: int) -> list[Pack]:
+    """Cut a window into rectangles of at most `tokens_per_batch`; a longer prompt gets one of its own."""
+    if layout == "bucketed":
+        return bucket(window, tokens_per_batch=tokens_per_batch, pad_id=pad_id)
+    longest = max((len(prompt.ids) for prompt in window), default=1)
+    length = max(longest, min(tokens_per_batch, _PACKED_ROW))
+    return pack(window, length=length, rows=max(1, tokens_per_batch // length), pad_id=pad_id)
