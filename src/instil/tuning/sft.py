@@ -43,6 +43,9 @@ class TuningSpec(LoopSpec):
 
     prompts_per_step: int = Field(default=64, ge=1)
     """Prompts in the window of one optimizer step."""
+    max_length: int | None = Field(default=None, ge=16)
+    """The longest prompt with its answer, in tokens; longer ones are cut as `mixtures.encode` says, and counted. What
+    the model can read by default."""
     layout: Literal["auto", "bucketed", "packed"] = "auto"
     """`auto` packs on a GPU and buckets by length on a CPU, where long rows are slow."""
     replay_share: float = Field(default=0.0, ge=0, lt=1)
