@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -19,6 +21,10 @@ from transformers import (
     Qwen3Config,
 )
 
+from instil.models.loading import LoadedModel
+from instil.records import Encoded, PromptFormat
+
+torch.set_num_threads(1)
 WORDS = ["<pad>", "</s>", "<unk>", *(f"w{number}" for number in range(60))]
 _SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -66,3 +72,39 @@ def tiny_folder(path: Path, kind: str = "llama", **more: Any) -> Path:
     tiny_model(kind, **more).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
     return path
+
+
+def tiny_loaded(kind: str = "llama", *, dtype: torch.dtype = torch.float32, **more: Any) -> LoadedModel:
+    """A tiny model as `load` returns it, without a folder."""
+    tokenizer = tiny_tokenizer()
+    return LoadedModel(
+        model=tiny_model(kind, **more).to(dtype),
+        tokenizer=tokenizer,
+        backend=tokenizer.backend_tokenizer,
+        architecture="causal",
+        form=PromptFormat(),
+        bos_id=None,
+        eos_id=1,
+        pad_id=0,
+        max_length=128,
+        device=torch.device("cpu"),
+        fingerprint="tiny",
+        path="tiny",
+    )
+
+
+def window(step: int, prompts: int = 8) -> list[Encoded]:
+    """Prompts whose answer is their first two words: a task that can be learned, another one for each step."""
+    generator = np.random.default_rng(step)
+    made = []
+    for _ in range(prompts):
+        size = int(generator.integers(3, 15))
+        read = generator.integers(3, 60, size).astype(np.int32)
+        made.append(Encoded(np.concatenate([read, read[:2], [1]]).astype(np.int32), size))
+    return made
+
+
+def documents(step: int, tokens: int = 100) -> list[NDArray[Any]]:
+    """Texts of repeated words, at least `tokens` of them."""
+    generator = np.random.default_rng(step)
+    return [np.tile(generator.integers(3, 60, 4), 3).astype(np.int32) for _ in range(tokens // 12 + 1)]

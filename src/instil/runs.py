@@ -193,14 +193,18 @@ class RunFolder:
         if known and not resume:
             raise RunError(f"{path} already holds a run", remedy="Continue it with --resume, or give another --out")
         run = cls(path, resumed=known, lock=_lock(path), echo=echo)
-        if known:
-            run._check_same(recipe, inputs, changeable)
-            run._warn_of_versions()
-        elif resume:
-            run.say(f"nothing to resume in {path}: starting from the beginning")
-        mark = {"recipe": _recipe_mark(recipe, changeable), "inputs": dict(inputs)}
-        write_json(path / "fingerprint.json", {**mark, "versions": _versions(), "machine": _machine()})
-        write_text(path / "recipe.yaml", _yaml(recipe))
+        try:
+            if known:
+                run._check_same(recipe, inputs, changeable)
+                run._warn_of_versions()
+            elif resume:
+                run.say(f"nothing to resume in {path}: starting from the beginning")
+            mark = {"recipe": _recipe_mark(recipe, changeable), "inputs": dict(inputs)}
+            write_json(path / "fingerprint.json", {**mark, "versions": _versions(), "machine": _machine()})
+            write_text(path / "recipe.yaml", _yaml(recipe))
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def _check_same(self, recipe: Mapping[str, Any], inputs: Mapping[str, str], changeable: Collection[str]) -> None:
