@@ -61,6 +61,18 @@ def test_a_changed_byte_of_the_data_changes_the_fingerprint(own_file: Path) -> N
     assert load_mixture({"sources": [source()]}, own_file.parent).fingerprint != before
 
 
+def test_rows_set_aside_and_listed_tasks_that_are_absent_are_remarked(own_file: Path) -> None:
+    with own_file.open("a", encoding="utf-8") as file:
+        file.write("{broken\n")
+    (own_file.parent / "list.txt").write_text("my\nother\n", encoding="utf-8")
+    mixture = load_mixture({"sources": [source(tasks=["list.txt"])]}, own_file.parent)
+    assert len(mixture) == 20
+    absent, aside = mixture.remarks
+    assert "1 listed tasks are not there, other for one" in absent
+    assert "1 rows of" in aside
+    assert "line 21" in aside
+
+
 def test_excluded_tasks_are_left_out_by_name_or_pattern(own_file: Path) -> None:
     (own_file.parent / "other.jsonl").write_text('{"inputs": "a", "targets": "b"}\n', encoding="utf-8")
     both = {"collection": "jsonl", "path": "."}
@@ -75,6 +87,7 @@ def test_excluded_tasks_are_left_out_by_name_or_pattern(own_file: Path) -> None:
     ("recipe", "said"),
     [
         ({}, "no mapping `mixture`"),
+        ({"data": 5, "mixture": {"sources": [{"collection": "ni"}]}}, "data is no path"),
         ({"mixture": None}, "no mapping `mixture`"),
         ({"mixture": {"sources": [{"collecton": "ni"}]}}, "did you mean 'collection'"),
         ({"sources": [{"collection": "jsonl", "path": "none.jsonl"}]}, "none.jsonl"),
@@ -82,9 +95,10 @@ def test_excluded_tasks_are_left_out_by_name_or_pattern(own_file: Path) -> None:
         ("none.yaml", "no recipe at none.yaml"),
     ],
 )
-def test_what_is_wrong_is_one_line(recipe: Any, said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_line(recipe: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InstilError) as caught:
-        load_mixture(recipe, tmp_path)
+        load_mixture(recipe)
     assert said in str(caught.value)
     assert isinstance(caught.value, (RecipeError, DataError))
 

@@ -62,6 +62,8 @@ def show(
 
     raw = override(load_yaml(Path(recipe)), assignments or [])
     mixture = load_mixture(raw, data, origin=recipe)
+    for remark in mixture.remarks:
+        complain("note", remark)
     encoder = _encoder(raw, tokenizer)
     rows = (describe(index, mixture[index], encoder) for index in range(start, start + count))
     if as_json:

@@ -145,8 +145,9 @@ class Encoder:
         answers = [item.ids for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
         kept = [k for k, prompt in enumerate(prompts) if answers[k] and prompt.target.strip()]
         counted.answers_refused = len(prompts) - len(kept)
-        most = self.max_length - self.max_length // 4
-        readings = self.read([prompts[k] for k in kept], [min(len(answers[k]) + 1, most) for k in kept])
+        wanted = [self.max_length - len(answers[k]) - 1 for k in kept]
+        floor = self.max_length // 4
+        readings = self._read([prompts[k] for k in kept], wanted, [max(budget, floor) for budget in wanted])
         result = []
         for k, reading in zip(kept, readings, strict=True):
             room = self.max_length - len(reading.ids)
@@ -191,14 +192,18 @@ class Encoder:
                 f"no room to read: {max(reserves)} of {self.max_length} tokens are kept for the answer",
                 remedy="Ask for shorter answers",
             )
+        return self._read(prompts, budgets, budgets)
+
+    def _read(self, prompts: Sequence[Prompt], wanted: Sequence[int], allowed: Sequence[int]) -> list[Reading]:
+        """Exemplars go until the `wanted` length is reached; the input is cut only if the `allowed` length is not."""
         whole = self._encode([(prompt, len(prompt.exemplars)) for prompt in prompts])
         result = [Reading(ids, len(prompt.exemplars)) for ids, prompt in zip(whole, prompts, strict=True)]
-        long = [k for k, ids in enumerate(whole) if len(ids) > budgets[k]]
-        for k, reading in self._prune({k: prompts[k] for k in long}, budgets).items():
+        long = [k for k, ids in enumerate(whole) if len(ids) > wanted[k]]
+        for k, reading in self._prune({k: prompts[k] for k in long}, wanted).items():
             result[k] = reading
         for k in long:
-            if len(result[k].ids) > budgets[k]:
-                result[k] = self._cut(prompts[k], result[k].ids, budgets[k])
+            if len(result[k].ids) > allowed[k]:
+                result[k] = self._cut(prompts[k], result[k].ids, allowed[k])
         return result
 
     def _encode(self, wanted: Sequence[tuple[Prompt, int]]) -> list[list[int]]:
@@ -220,7 +225,7 @@ class Encoder:
                 else:
                     high[k] = count - 1
                     if count == 0:
-                        found[k] = Reading(ids, 0)
+                        found[k] = Reading(ids, 0, cut="exemplars")
         return found
 
     def _cut(self, prompt: Prompt, ids: list[int], budget: int) -> Reading:

@@ -6,7 +6,8 @@ load_mixture({"sources": [{"collection": "jsonl", "path": "my.jsonl", "map": {"i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from instil.mixtures.spec import MixtureSpec, SourceSpec
 from instil.recipe import load_yaml, parse
 
 if TYPE_CHECKING:
-    from instil.tasks.task import Task
+    from instil.tasks.registry import Collection
 
 
 def load_mixture(
@@ -50,29 +51,35 @@ def load_mixture(
         )
     spec = parse(MixtureSpec, section, origin=f"{origin}, mixture" if whole else origin)
     root = data if data is not None else raw.get("data") if whole else None
+    if root is not None and not isinstance(root, (str, Path)):
+        raise RecipeError(f"{origin}: data is no path (got {root!r})", remedy="Write the folder that tasks are in")
     return assemble(spec, data=None if root is None else Path(root))
 
 
 def assemble(spec: MixtureSpec, *, data: Path | None = None) -> Mixture:
     """The mixture of a spec, its tasks loaded from under `data`."""
-    return Mixture(spec, [load_source(source, data=data) for source in spec.sources])
+    opened = [_open(source, data) for source in spec.sources]
+    remarks = [remark for found in opened for remark in _remarks(found)]
+    return Mixture(spec, [found.tasks for found in opened], remarks=remarks)
 
 
-def load_source(source: SourceSpec, *, data: Path | None = None) -> list[Task]:
-    """The tasks of one source, those excluded left out.
+def _open(source: SourceSpec, data: Path | None) -> Collection:
+    from instil.tasks.registry import open_collection
 
-    Raises:
-        DataError: if the collection is unknown or cannot be read.
-    """
-    from instil.tasks.registry import load_collection
-
-    tasks = load_collection(
+    found = open_collection(
         source.collection, data, path=source.path, tasks=source.tasks, columns=source.map, templates=source.templates
     )
-    return [task for task in tasks if not _matches(task.name, source.exclude)]
+    return replace(found, tasks=[task for task in found.tasks if not _matches(task.name, source.exclude)])
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether a pattern fits the task's name, with or without its collection in front."""
     title = name.partition("/")[2]
     return any(fnmatchcase(name, pattern) or fnmatchcase(title, pattern) for pattern in patterns)
+
+
+def _remarks(found: Collection) -> Iterator[str]:
+    if found.absent:
+        yield f"{found.name}: {len(found.absent):,} listed tasks are not there, {found.absent[0]} for one"
+    for file, rows in found.quarantined.items():
+        yield f"{found.name}: {len(rows):,} rows of {file} were set aside, {rows[0].where} for one: {rows[0].reason}"

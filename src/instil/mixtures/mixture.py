@@ -81,6 +81,7 @@ class Mixture:
     Args:
         spec: weights, settings and seed.
         sources: the tasks of each source of the spec, in the spec's order.
+        remarks: what a person should know about the loading: rows set aside, listed tasks that are not there.
 
     Raises:
         DataError: if a source has no task, a task has no example or template or is for evaluation only, or two sources
@@ -88,8 +89,9 @@ class Mixture:
         RecipeError: if a task cannot be shown in any of its settings.
     """
 
-    def __init__(self, spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
+    def __init__(self, spec: MixtureSpec, sources: Sequence[Sequence[Task]], *, remarks: Sequence[str] = ()) -> None:
         self.spec = spec
+        self.remarks = tuple(remarks)
         self.tasks: tuple[Task, ...] = tuple(task for tasks in sources for task in tasks)
         self.holes: dict[int, Hole] = {}
         """The holes that were met by reading from this object, by index."""
