@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from instil.errors import RecipeError
+
+if TYPE_CHECKING:
+    from instil.experiments.recipe import Recipe
 
 
 def tune(
@@ -45,7 +50,7 @@ def tune(
     Ctrl-C saves; --resume goes on.
     """
     from instil.experiments.recipe import read_recipe, recipe_for_file
-    from instil.experiments.tune import tune as run
+    from instil.recipe import dump_yaml
 
     if recipe is not None:
         if model is not None or columns:
@@ -60,6 +65,22 @@ def tune(
                 "neither a recipe nor --model and --data", remedy="See `instil tune --help` for both ways"
             )
         resolved = recipe_for_file(model=model, file=data, columns=columns or [], assignments=assignments or [])
-    if out is None and not dry_run:
+        typer.echo(f"# no recipe was given; this one is made up from what was\n{dump_yaml(resolved)}")
+    if dry_run:
+        _show_plan(resolved)
+        return
+    if out is None:
         raise RecipeError("--out is missing", remedy="Give the run folder, such as --out runs/mine")
-    run(resolved, out, resume=resume, dry_run=dry_run)
+    from instil.cli.eval import progress
+    from instil.experiments.tune import tune as run
+
+    command = shlex.join(["instil", *sys.argv[1:]])
+    result = run(resolved, out, resume=resume, watch=progress, command=command)
+    typer.echo(f"talk to it: instil chat {result.out}")
+
+
+def _show_plan(recipe: Recipe) -> None:
+    from instil.experiments.tune import dry_run
+
+    for line in dry_run(recipe).lines():
+        typer.echo(line)

@@ -1,0 +1,154 @@
+"""The whole recipe: which model, which mixture, how it is tuned, what it is evaluated on.
+
+    name: first
+    model: pocket                       # or a folder, or a hub name; or {path: ..., device: ..., dtype: ...}
+    mixture:
+      sources: [{collection: pocket}]
+    tuning: {max_steps: 600, learning_rate: 1.0e-3}
+    evaluation: {suites: [pocket], limit: 50}
+
+Each section is declared beside the code that uses it; here they only meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from instil.errors import RecipeError
+from instil.mixtures.load import assemble
+from instil.mixtures.spec import MixtureSpec
+from instil.recipe import Section, load_yaml, override, parse
+from instil.tuning.sft import TuningSpec
+
+#: A file of one's own is read so many times, within these bounds of steps.
+_EPOCHS = 3
+_STEPS_FOR_A_FILE = (20, 3000)
+
+
+class ModelSpec(Section):
+    """The model to start from."""
+
+    path: str
+    """An installed name (`pocket`), a folder of a model or a run, or a hub name such as HuggingFaceTB/SmolLM2-135M."""
+    device: str = "auto"
+    """`auto` is the GPU where there is one, else the CPU; or a torch device such as `cuda:1`."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """How weights are held while evaluating; tuning keeps float32 weights (`tuning.dtype` is that of its products)."""
+
+
+class EvaluationSpec(Section):
+    """What is measured before and after tuning."""
+
+    suites: list[str] = Field(default_factory=list)
+    """Names of suites (`pocket`, `ni-dev`, `bbh`) or suite files; none by default."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many examples of a task; what the suite says by default."""
+    before: bool = True
+    """Whether the base answers too, so that a gain can be told from what was there before."""
+
+
+class Recipe(Section):
+    """All of one run."""
+
+    name: str
+    """What the run is called in its report and model card; the file's name by default."""
+    model: ModelSpec
+    """The model to start from; a plain text is its `path`."""
+    mixture: MixtureSpec
+    """What is trained on."""
+    tuning: TuningSpec = Field(default_factory=TuningSpec)
+    """How it is trained."""
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    """What is measured."""
+    data: str | None = None
+    """The folder that the mixture's and the suites' paths start from; `--data` overrides it."""
+    replay: str | None = None
+    """The text that `tuning.replay_share` mixes in: an installed name (`pocket`) or a text file. By default the text
+    that the model was pre-trained on, where one of the model's name is installed."""
+    seed: int | None = None
+    """The seed of mixture and tuning, where those say nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seed_reaches_the_parts(cls, raw: Any) -> Any:
+        seed = raw.get("seed") if isinstance(raw, Mapping) else None
+        if seed is None:
+            return raw
+        parts = {key: raw.get(key, {}) for key in ("mixture", "tuning")}
+        return {**raw, **{key: {"seed": seed, **part} for key, part in parts.items() if isinstance(part, Mapping)}}
+
+
+def read_recipe(path: Path, assignments: Sequence[str] = (), *, data: Path | None = None) -> Recipe:
+    """The recipe in a file, with `--set` and `--data` applied.
+
+    Raises:
+        RecipeError: if the file, a key or an override is wrong; the message names the nearest valid key.
+    """
+    raw = {"name": path.stem, **load_yaml(path)}
+    return resolve(raw, assignments, data=data, origin=str(path) + (" with --set" if assignments else ""))
+
+
+def resolve(
+    raw: Mapping[str, Any], assignments: Sequence[str] = (), *, data: Path | None = None, origin: str = "the recipe"
+) -> Recipe:
+    """A recipe from plain data: the model's short form written out, then overrides, then `data`."""
+    plain = dict(raw)
+    if isinstance(plain.get("model"), str):
+        plain["model"] = {"path": plain["model"]}
+    plain = override(plain, assignments)
+    if isinstance(plain.get("model"), str):
+        plain["model"] = {"path": plain["model"]}
+    if data is not None:
+        plain["data"] = str(data)
+    return parse(Recipe, plain, origin=origin)
+
+
+def recipe_for_file(*, model: str, file: Path, columns: Sequence[str], assignments: Sequence[str]) -> Recipe:
+    """The recipe that tunes a model on a file of one's own: three times over the rows, unless `--set` says otherwise.
+
+    Args:
+        model: a model folder, a hub name, or an installed name.
+        file: JSONL, JSON or Parquet.
+        columns: `inputs=question` and the like.
+        assignments: overrides, applied last.
+
+    Raises:
+        RecipeError: if `columns` is not of that form.
+        DataError: if no row of the file can be used.
+    """
+    renamed = {}
+    for column in columns:
+        field, equals, name = column.partition("=")
+        if not (field and equals and name):
+            raise RecipeError(f"--map {column!r} is not FIELD=COLUMN", remedy="Write it like --map inputs=question")
+        renamed[field] = name
+    source = {"collection": "jsonl", "path": str(file.absolute()), "map": renamed}
+    rows = len(assemble(parse(MixtureSpec, {"sources": [source]}, origin=str(file))))
+    window = TuningSpec().prompts_per_step
+    fewest, most = _STEPS_FOR_A_FILE
+    raw = {
+        "name": file.name.partition(".")[0],
+        "model": model,
+        "mixture": {"sources": [source]},
+        "tuning": {"max_steps": min(max(math.ceil(_EPOCHS * rows / window), fewest), most)},
+    }
+    return resolve(raw, assignments, origin="--set")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of recipes, for editors: the short form of `model` allowed, `name` left to the file's name."""
+    schema = Recipe.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "instil recipe"
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    model = schema["properties"]["model"]
+    schema["properties"]["model"] = {
+        "description": model.pop("description", ""),
+        "anyOf": [{"type": "string"}, model],
+    }
+    return schema

@@ -1,0 +1,114 @@
+"""Plain text to replay while tuning: what keeps a base from forgetting what it was pre-trained on.
+
+    load_text("pocket")[12]          an installed text (entry points of the group `instil.texts`), endless
+    load_text("novel.txt")[12]       the paragraphs of a file, from the first again after the last
+
+Documents are read at any number, so what a step replays is a function of the step.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from instil.errors import DataError
+from instil.fingerprint import fingerprint_file, keyed_int
+
+GROUP = "instil.texts"
+_BATCH = 32
+
+
+class Documents(Protocol):
+    """Documents by number, without end."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names every document."""
+
+    def __getitem__(self, index: int, /) -> str:
+        """The document with this number, from 0: a pure function of it."""
+
+
+class Paragraphs:
+    """The paragraphs of a file (what stands between empty lines), over and over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the file's content."""
+        return fingerprint_file(self.path)
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """All of them, blank ones left out.
+
+        Raises:
+            DataError: if the file cannot be read or holds none.
+        """
+        try:
+            data = self.path.read_bytes()
+            text = (gzip.decompress(data) if self.path.suffix == ".gz" else data).decode("utf-8")
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            raise DataError(f"{self.path} cannot be read ({error})", remedy="Give a UTF-8 text file") from None
+        found = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+        if not found:
+            raise DataError(f"{self.path} holds no text", remedy="Give a file with paragraphs of text")
+        return found
+
+    def __getitem__(self, index: int) -> str:
+        return self.paragraphs[index % len(self.paragraphs)]
+
+
+def installed_texts() -> list[str]:
+    """Names that `load_text` knows besides files."""
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def load_text(name_or_file: str, data: Path | None = None) -> Documents:
+    """A text by installed name, or a file (from the working folder, or from the data root).
+
+    Raises:
+        DataError: if there is neither, or the file holds no text.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name_or_file:
+            documents: Documents = point.load()()
+            return documents
+    for place in [Path(name_or_file), *([data / name_or_file] if data else [])]:
+        if place.is_file():
+            paragraphs = Paragraphs(place)
+            paragraphs[0]  # a file that holds no text is told before anything else begins
+            return paragraphs
+    known = ", ".join(installed_texts()) or "none"
+    raise DataError(f"no text {name_or_file!r}", remedy=f"Give a text file, or an installed one ({known})")
+
+
+def replay(text: Documents, tokenizer: Tokenizer, *, seed: int) -> Callable[[int, int], list[NDArray[Any]]]:
+    """The documents of a step, by keyed numbers: (step, tokens) -> at least that many tokens."""
+
+    def documents(step: int, tokens: int) -> list[NDArray[Any]]:
+        taken: list[NDArray[Any]] = []
+        total = 0
+        while total < tokens:
+            numbers = [keyed_int(seed, "replay", step, len(taken) + k, n=1 << 40) for k in range(_BATCH)]
+            batch = tokenizer.encode_batch_fast([text[number] for number in numbers], add_special_tokens=False)
+            taken += [np.array(item.ids, dtype=np.int32) for item in batch]
+            grown = sum(len(document) for document in taken)
+            if grown == total:
+                raise DataError("the replayed text has documents without any token", remedy="Give another text")
+            total = grown
+        return taken
+
+    return documents

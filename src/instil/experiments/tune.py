@@ -1,0 +1,218 @@
+"""One recipe becomes a tuned model in a run folder.
+
+recipe -> mixture, suites, model           all opened before anything long begins
+       -> the base answers the suites      out/eval/base/
+       -> tune                             out/metrics.jsonl, out/checkpoints/
+       -> the model                        out/model/, a plain Hugging Face folder with its card
+       -> the tuned model answers          out/eval/tuned/
+       -> report                           out/report.html, out/report.json
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from instil.evaluation.results import SuiteResult
+from instil.evaluation.suite import Suite
+from instil.experiments.card import card
+from instil.experiments.measure import Watch, measure, open_suites, refuse_leaks, unwatched
+from instil.experiments.recipe import Recipe
+from instil.experiments.report import how_made, run_report
+from instil.experiments.texts import Documents, installed_texts, load_text
+from instil.experiments.texts import replay as replay_from
+from instil.experiments.windows import Windows
+from instil.mixtures.encode import Encoder
+from instil.mixtures.load import assemble
+from instil.mixtures.mixture import Mixture
+from instil.models.loading import LoadedModel, load, save
+from instil.reports.report import RunReport
+from instil.reports.run import render_run
+from instil.runs import RunFolder, write_json, write_text
+from instil.tuning.loop import CHANGEABLE, TrainResult
+from instil.tuning.plan import Source, TuningPlan, plan
+from instil.tuning.sft import Replay
+from instil.tuning.sft import tune as tune_windows
+
+#: Keys of a recipe that may change when a run is continued: they do not decide a single step.
+MAY_CHANGE = ("name", "data", "evaluation", "model.path", *(f"tuning.{key}" for key in CHANGEABLE))
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run gave."""
+
+    out: Path
+    training: TrainResult
+    report: RunReport | None
+    """None where the recipe evaluates nothing."""
+
+    @property
+    def model(self) -> Path:
+        """The tuned model's folder."""
+        return self.out / "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that a recipe names, opened and checked."""
+
+    recipe: Recipe
+    mixture: Mixture
+    suites: Sequence[Suite]
+    loaded: LoadedModel
+    text: Documents | None
+
+    @property
+    def encoder(self) -> Encoder:
+        """Turns prompts into this model's ids, at the recipe's length."""
+        most = self.loaded.max_length
+        wanted = self.recipe.tuning.max_length or most
+        return Encoder(
+            self.loaded.backend, form=self.loaded.form, max_length=min(wanted, most), eos_id=self.loaded.eos_id
+        )
+
+    @property
+    def replay(self) -> Replay | None:
+        """Pre-training text by step."""
+        if self.text is None:
+            return None
+        return replay_from(self.text, self.loaded.backend, seed=self.recipe.tuning.seed)
+
+    def windows(self) -> Windows:
+        """The prompts of each step."""
+        spec = self.recipe.tuning
+        return Windows(self.mixture, self.encoder, size=spec.prompts_per_step, steps=spec.max_steps)
+
+
+def prepare(recipe: Recipe, *, text: Documents | None = None) -> Prepared:
+    """Open the mixture, the suites, the model and the text to replay; nothing is written.
+
+    Raises:
+        InstilError: whatever is wrong with any of them, before anything long begins.
+    """
+    data = None if recipe.data is None else Path(recipe.data)
+    mixture = assemble(recipe.mixture, data=data)
+    suites = open_suites(recipe.evaluation, data)
+    refuse_leaks(suites, (task.name for task in mixture.tasks))
+    if text is None and recipe.tuning.replay_share:
+        name = recipe.replay or (recipe.model.path if recipe.model.path in installed_texts() else None)
+        text = None if name is None else load_text(name, data)
+    loaded = load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype)
+    return Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
+
+
+def dry_run(recipe: Recipe, *, text: Documents | None = None) -> TuningPlan:
+    """What the run would take; nothing is written."""
+    prepared = prepare(recipe, text=text)
+    sources: dict[str, Source] = {}
+    for part in prepared.mixture.parts:
+        name = recipe.mixture.sources[part.source].collection
+        share, examples = (sources[name].share, sources[name].examples) if name in sources else (0.0, 0)
+        sources[name] = Source(share + float(part.share), examples + part.examples)
+    with prepared.windows() as windows:
+        return plan(prepared.loaded, windows, recipe.tuning, replay=prepared.replay, sources=sources)
+
+
+def tune(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    text: Documents | None = None,
+    say: Say | None = None,
+    show_progress: bool = True,
+    watch: Watch = unwatched,
+    command: str = "",
+) -> RunResult:
+    """Carry out a recipe in a run folder, or go on with one that was stopped.
+
+    Args:
+        recipe: what to do.
+        out: the run folder.
+        resume: go on from the last checkpoint there.
+        text: pre-training text to replay where `tuning.replay_share` asks for it, instead of the recipe's.
+        say: shows a line to the person; the standard error stream by default.
+        show_progress: whether to show how far tuning is.
+        watch: shows how far an evaluation is.
+        command: how the run was started, for the report.
+
+    Raises:
+        InstilError: if anything in the recipe cannot be used, or the folder cannot be written.
+        Interrupted: after Ctrl-C or SIGTERM, once the step is saved.
+    """
+    begun = time.monotonic()
+    prepared = prepare(recipe, text=text)
+    loaded, mixture = prepared.loaded, prepared.mixture
+    inputs = {"data": mixture.fingerprint, "model": loaded.fingerprint}
+    if prepared.text is not None:
+        inputs["replay"] = prepared.text.fingerprint
+    run = RunFolder.open(
+        out,
+        recipe=recipe.model_dump(mode="json"),
+        inputs=inputs,
+        changeable=MAY_CHANGE,
+        resume=resume,
+        echo=say,
+    )
+    phases: dict[str, float] = {}
+    with run:
+        for remark in mixture.remarks:
+            run.log(remark)
+        before = _timed(phases, "base", lambda: _ask(prepared, run, "base", watch)) if _compares(recipe) else []
+        training = _timed(phases, "tuning", lambda: _train(prepared, run, show_progress))
+        save(loaded, out / "model", card=card(recipe, mixture, loaded, training))
+        run.say(f"saved the tuned model to {out / 'model'}")
+        if not prepared.suites:
+            return RunResult(out, training, None)
+        after = _timed(phases, "tuned", lambda: _ask(prepared, run, "tuned", watch))
+        report = run_report(recipe, mixture, loaded, run, training, before, after)
+        report["seconds"] = time.monotonic() - begun
+        report["made"] = how_made(recipe, run, phases, command)
+        write_text(out / "model" / "README.md", card(recipe, mixture, loaded, training, report["verdict"]))
+        write_json(out / "report.json", report)
+        write_text(out / "report.html", render_run(report))
+        run.say(report["verdict"])
+        run.say(f"the report is {out / 'report.html'}")
+    return RunResult(out, training, report)
+
+
+def _compares(recipe: Recipe) -> bool:
+    return recipe.evaluation.before and bool(recipe.evaluation.suites)
+
+
+def _timed(phases: dict[str, float], name: str, work: Callable[[], T]) -> T:
+    begun = time.monotonic()
+    result = work()
+    phases[name] = time.monotonic() - begun
+    return result
+
+
+def _ask(prepared: Prepared, run: RunFolder, side: str, watch: Watch) -> list[SuiteResult]:
+    """The model as it is answers every suite."""
+    limit = prepared.recipe.evaluation.limit
+    count = sum(suite.size(limit) for suite in prepared.suites)
+    run.say(f"asking the {side} model {count:,} prompts of {', '.join(suite.name for suite in prepared.suites)}")
+    return measure(prepared.loaded, prepared.suites, run.path / "eval" / side, limit=limit, watch=watch)
+
+
+def _train(prepared: Prepared, run: RunFolder, show_progress: bool) -> TrainResult:
+    recipe = prepared.recipe
+    with prepared.windows() as windows:
+        windows(0)
+        windows.report.check()  # a mixture without a whole answer is told before the first step
+        result = tune_windows(
+            prepared.loaded, windows, recipe.tuning, run, replay=prepared.replay, show_progress=show_progress
+        )
+        run.say(windows.report.line)
+    holes = prepared.mixture.holes
+    if holes:
+        first = next(iter(holes.values()))
+        run.say(f"{len(holes):,} places of the mixture are empty, one of {first.task}: {first.reasons[-1]}")
+    return result
