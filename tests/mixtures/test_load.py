@@ -69,7 +69,7 @@ def test_rows_set_aside_and_listed_tasks_that_are_absent_are_remarked(own_file: 
     assert len(mixture) == 20
     absent, aside = mixture.remarks
     assert "1 listed tasks are not there, other for one" in absent
-    assert "1 rows of" in aside
+    assert "1 rows in 1 files were set aside" in aside
     assert "line 21" in aside
 
 

@@ -6,6 +6,9 @@ shares.py    which task the i-th prompt is of
 compose.py   one prompt from one example, with exemplars
 mixture.py   mixture[i]
 load.py      recipe -> mixture
+boundary.py  the line between what is read and what is written, for every tokenizer
 encode.py    prompt -> token ids, and which of them are trained on
 packing.py   encoded prompts -> rectangles
+tokenizer.py the tokenizer of a model folder, without the model
+showing.py   rows for a person or a program to look at
 """

@@ -81,5 +81,10 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 def _remarks(found: Collection) -> Iterator[str]:
     if found.absent:
         yield f"{found.name}: {len(found.absent):,} listed tasks are not there, {found.absent[0]} for one"
-    for file, rows in found.quarantined.items():
-        yield f"{found.name}: {len(rows):,} rows of {file} were set aside, {rows[0].where} for one: {rows[0].reason}"
+    if found.quarantined:
+        file, rows = next(iter(found.quarantined.items()))
+        count = sum(map(len, found.quarantined.values()))
+        yield (
+            f"{found.name}: {count:,} rows in {len(found.quarantined):,} files were set aside, for one {file}, "
+            f"{rows[0].where}: {rows[0].reason}; `instil tasks check` lists all"
+        )
