@@ -5,5 +5,6 @@ spec.py        what a suite file says; suites by name
 scoring.py     prompts -> completions or chosen options -> scores
 statistics.py  means, differences, and how sure they are
 results.py     samples -> results.json
-evaluate.py    a model and a suite -> results.json and samples.jsonl
+evaluate.py    a model and a suite -> everything answered
+store.py       results.json and samples.jsonl, kept while answers come
 """

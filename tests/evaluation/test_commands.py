@@ -1,0 +1,83 @@
+"""`instil eval` and `instil chat` on a model folder, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from tests.evaluation.test_spec import OWN, written
+from tests.models.tiny import build, wrap
+from typer.testing import CliRunner
+
+from instil.cli import chat as chat_module
+from instil.cli.chat import chat
+from instil.cli.eval import evaluate
+from instil.errors import DataError, ModelError
+from instil.models.loading import save
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    save(wrap(build("llama")), run / "model", card="# tiny")
+    return run
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command("eval")(evaluate)
+    app.command("chat")(chat)
+    return app
+
+
+def test_eval_writes_the_folder_and_prints_a_table(tmp_path: Path, model: Path, app: typer.Typer) -> None:
+    suite = written(tmp_path, OWN)
+    out = tmp_path / "out"
+    arguments = ["eval", "--model", str(model), "--suite", str(suite), "--data", str(tmp_path), "--limit", "3"]
+    ran = CliRunner().invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False, env={"COLUMNS": "160"})
+    assert ran.exit_code == 0
+    there = json.loads((out / "results.json").read_text("utf-8"))
+    assert there["counts"]["prompts"] == len((out / "samples.jsonl").read_text("utf-8").splitlines()) == 12
+    assert "overall" in ran.output
+    assert f"{there['overall']['score']:.1%}" in ran.output
+    assert "held_out" in ran.output
+
+
+def test_eval_refuses_before_anything_is_written(tmp_path: Path, model: Path, app: typer.Typer) -> None:
+    out = tmp_path / "out"
+    for arguments, error in (
+        (["--model", str(model), "--suite", "bbh"], DataError),
+        (["--model", str(tmp_path), "--suite", str(written(tmp_path, OWN)), "--data", str(tmp_path)], ModelError),
+    ):
+        ran = CliRunner().invoke(app, ["eval", *arguments, "--out", str(out)])
+        assert isinstance(ran.exception, error)
+        assert not out.exists()
+
+
+def test_chat_answers_one_prompt_for_scripts(model: Path, app: typer.Typer) -> None:
+    def said(*arguments: str, given: str = "") -> str:
+        ran = CliRunner().invoke(app, ["chat", str(model), *arguments], input=given, catch_exceptions=False)
+        assert ran.exit_code == 0
+        return ran.stdout
+
+    answer = said("--prompt", "Say yes.", "--max-new-tokens", "5")
+    assert answer.endswith("\n")
+    assert said("--prompt", "-", "--max-new-tokens", "5", given="Say yes.\n") == answer
+    assert said("--prompt", "x" * 2000, "--max-new-tokens", "5")
+
+
+def test_chat_converses_until_quit(model: Path, app: typer.Typer) -> None:
+    lines = ["", "/help", "/last", "Say yes.", '"""', "two", "lines", '"""', "/last", "/nonsense", "/quit", "not read"]
+    ran = CliRunner().invoke(
+        app, ["chat", str(model), "--max-new-tokens", "4"], input="\n".join(lines), catch_exceptions=False
+    )
+    assert ran.exit_code == 0
+    assert chat_module._HELP.splitlines()[0] in ran.output
+    assert "nothing yet" in ran.output
+    assert "two\nlines\n" in ran.output
+    assert "no command /nonsense" in ran.output
+    ended = CliRunner().invoke(app, ["chat", str(model)], input="", catch_exceptions=False)
+    assert ended.exit_code == 0

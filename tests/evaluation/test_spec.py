@@ -1,0 +1,125 @@
+"""Suite files: what they may say, what they become, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from tests.evaluation.tasks import parity
+
+from instil.errors import DataError, InstilError, RecipeError
+from instil.evaluation import spec
+from instil.evaluation.spec import load_suite, suite_names
+from instil.evaluation.suite import Cell, Suite
+
+
+def written(folder: Path, text: str) -> Path:
+    rows = [{"question": f"{n} even?", "reply": "no" if n % 2 else "yes", "choices": ["yes", "no"]} for n in range(9)]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "suite.yaml").write_text(text)
+    return folder / "suite.yaml"
+
+
+OWN = """
+name: mine
+settings: [zero-shot, few-shot-2]
+methods: [generate, rank]
+metrics: [exact_match, starts_with]
+limit: 5
+sources:
+  - collection: jsonl
+    path: mine.jsonl
+    map: {inputs: question, targets: reply, options: choices}
+    group: held_out
+"""
+
+
+def test_a_file_of_ones_own_becomes_a_suite(tmp_path: Path) -> None:
+    suite = load_suite(written(tmp_path, OWN), tmp_path)
+    assert suite.name == "mine"
+    assert [(cell.setting.name, cell.method, cell.metrics) for cell in suite.cells] == [
+        ("zero-shot", "generate", ("exact_match", "starts_with")),
+        ("zero-shot", "rank", ("accuracy",)),
+        ("few-shot-2", "generate", ("exact_match", "starts_with")),
+        ("few-shot-2", "rank", ("accuracy",)),
+    ]
+    assert all(cell.groups == ("held_out",) and cell.limit == 5 for cell in suite.cells)
+    first = next(iter(suite.cells[0].asked(seed=0))).prompt
+    assert first is not None
+    assert (first.input, first.target, first.options) == ("0 even?", "yes", ("yes", "no"))
+
+
+def test_auto_ranks_where_there_are_options(tmp_path: Path) -> None:
+    auto = OWN.replace("methods: [generate, rank]", "methods: [auto]")
+    assert {cell.method for cell in load_suite(written(tmp_path, auto), tmp_path).cells} == {"rank"}
+    bare = auto.replace(", options: choices", "")
+    assert {cell.method for cell in load_suite(written(tmp_path, bare), tmp_path).cells} == {"generate"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("limit: 5", "limits: 5"), "did you mean 'limit'"),
+        (("few-shot-2", "two-shot"), "no setting is called 'two-shot'"),
+        (("starts_with", "bleurt"), "no metric 'bleurt'"),
+        (("[generate, rank]", "[guess]"), "methods"),
+        (("mine.jsonl", "other.jsonl"), "nothing at"),
+        (("reply", "answer"), "no task can be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(InstilError, match=message) as caught:
+        load_suite(written(tmp_path, OWN.replace(*change)), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_and_a_missing_root_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no suite 'ni-def'\. Give one of .*ni-dev"):
+        load_suite("ni-def")
+    with pytest.raises(DataError, match=r"no data root is given\. Give the folder .* with --data"):
+        load_suite("ni-dev")
+    with pytest.raises(DataError, match="no data root at"):
+        load_suite("ni-dev", tmp_path / "nowhere")
+    with pytest.raises(DataError, match="--data"):
+        load_suite("ni-dev", tmp_path)
+
+
+def test_suites_plug_in_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    suites = {"toys": Suite("toys", (Cell(parity()),)), "toys/more": Suite("more", (Cell(parity()),))}
+    point = EntryPoint("toys", "nowhere:nothing", spec.GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda name: suites)
+    monkeypatch.setattr(spec, "entry_points", lambda group: [point])
+    assert load_suite("toys") is suites["toys"]
+    assert load_suite("toys/more").name == "more"
+    with pytest.raises(RecipeError, match="There are: toys, toys/more"):
+        load_suite("toys/less")
+    assert suite_names() == ["bbh", "ni-dev", "toys"]
+
+
+def test_ni_dev_asks_the_twelve_tasks_of_the_split(data_root: Path) -> None:
+    suite = load_suite("ni-dev", data_root)
+    splits = data_root / "natural_instructions" / "splits" / "present"
+    listed = {f"ni/{line}" for line in (splits / "dev_tasks.txt").read_text().split()}
+    assert {cell.task.name for cell in suite.cells} == listed
+    assert not listed & {f"ni/{line}" for line in (splits / "train_tasks.txt").read_text().split()}
+    assert {cell.setting.name for cell in suite.cells} == {"zero-shot", "few-shot-2"}
+    assert suite.size() == 2 * 12 * 100
+    labelled = {cell.task.name.partition("/")[2][:7] for cell in suite.cells if "labels" in cell.groups}
+    assert labelled == {"task428", "task429", "task430", "task431", "task515", "task516", "task673"}
+    assert all((cell.metrics[0] == "exact_match") == ("labels" in cell.groups) for cell in suite.cells)
+
+
+def test_bbh_merges_files_of_one_task_and_shows_three_others(data_root: Path) -> None:
+    suite = load_suite("bbh", data_root)
+    files = {path.stem for path in (data_root / "bbh").glob("*.json")}
+    assert {cell.task.name for cell in suite.cells} == {f"bbh/{name}" for name in files}
+    units = {cell.counted_as for cell in suite.cells}
+    assert "bbh/logical_deduction" in units
+    assert len(units) == len(files) - 2
+    for cell in suite.cells:
+        for item in cell.asked(seed=suite.seed, limit=4):
+            if item.prompt is not None and cell.setting.shots:
+                assert len(item.prompt.exemplars) == 3
+                assert item.prompt.input not in {shown.input for shown in item.prompt.exemplars}
