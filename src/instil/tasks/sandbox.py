@@ -38,8 +38,8 @@ from instil.tasks.budget import BoundError, Budget, RenderContext, paid
 from instil.tasks.filters import FILTERS, TESTS
 from instil.tasks.rewriting import TOOLS, Rewriter, show
 
-#: Longest template text; the longest of the 1,399 templates of promptsource has about 4,000 characters.
-MAX_SOURCE = 20_000
+#: Longest template text; the longest of the 1,399 templates of promptsource has 2,241 characters.
+MAX_SOURCE = 10_000
 #: Longest `range`, and largest integer in bits: no template that phrases a row needs more.
 MAX_RANGE = 100_000
 MAX_BITS = 4_096

@@ -1,9 +1,9 @@
 r"""FLAN's chain-of-thought sets: a TSV of question, answer, rationale, without header and without quoting.
 
-    "Marlboro used ..."\nIs the above claim true?\nOptions:\n- yes\n- no <tab> yes <tab> Marlboro is ...
+    "Marlboro ..."\nIs the above claim true?\nOptions:\n- yes\n- no <tab> yes <tab> Marlboro is used ...
 
     direct   Q: "Marlboro used ..." Is the above claim true? Options: ...  ->  yes
-    cot      ... Let's think step by step.  ->  Marlboro is used cowboys as an advertising campaign. So the answer is yes.
+    cot      ... Let's think step by step.  ->  Marlboro is used cowboys as an advertisement. So the answer is yes.
 
 Newlines are written as the two characters `\n`. Quotes are plain characters (975 rows of creak lose theirs to a CSV
 reader), and U+2028 stands inside two rows of gsm8k, so lines end at `\n` alone. The options stay in the question; where
