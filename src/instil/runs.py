@@ -256,13 +256,8 @@ class RunFolder:
         self._append("metrics.jsonl", json.dumps(row, allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every whole row of `metrics.jsonl`; a line that a kill cut short is passed over."""
-        path = self.path / "metrics.jsonl"
-        rows = []
-        for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-        return rows
+        """Every whole row of `metrics.jsonl`."""
+        return read_metrics(self.path)
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the rows that a continued run is going to write again."""
@@ -284,6 +279,16 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Every whole row of a run's `metrics.jsonl`; a line that a kill cut short is passed over."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def _lock(path: Path) -> TextIO:
@@ -312,7 +317,7 @@ def _flat(node: object, prefix: str = "") -> dict[str, object]:
     elif isinstance(node, list) and node:
         pairs = [(str(number), value) for number, value in enumerate(node)]
     if not pairs:
-        return {prefix: node}
+        return {prefix: node} if prefix else {}
     flat: dict[str, object] = {}
     for key, value in pairs:
         flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))

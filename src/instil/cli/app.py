@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from instil.cli import mix, quickstart, recipe, tasks, tune
+from instil.cli import mix, pretrain, quickstart, recipe, tasks, tune
 from instil.cli.output import complain
 from instil.errors import InstilError
 
@@ -68,6 +68,7 @@ app.command("quickstart")(quickstart.quickstart)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(mix.app, name="mix")
 app.command("tune")(tune.tune)
+app.command("pretrain")(pretrain.pretrain)
 app.add_typer(recipe.app, name="recipe")
 
 

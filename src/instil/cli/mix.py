@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import category
@@ -72,7 +73,7 @@ def show(
         return
     screen = console()
     for row in rows:
-        _print(screen, row)
+        print_row(screen, row)
     screen.print(_counts(len(mixture.parts), len(mixture), encoder))
 
 
@@ -97,7 +98,8 @@ def _encoder(raw: dict[str, Any], tokenizer: str | None) -> Encoder | None:
         return None
 
 
-def _print(screen: Console, row: dict[str, Any]) -> None:
+def print_row(screen: Console, row: Mapping[str, Any]) -> None:
+    """Show a row of `mixtures.showing.describe`, the part that is trained on marked."""
     from rich.rule import Rule
     from rich.text import Text
 
@@ -113,7 +115,7 @@ def _print(screen: Console, row: dict[str, Any]) -> None:
     screen.print()
 
 
-def _body(row: dict[str, Any], *, marks: bool) -> Text:
+def _body(row: Mapping[str, Any], *, marks: bool) -> Text:
     """What is read, then what is trained on: in colour, or in brackets where there is none."""
     from rich.text import Text
 
@@ -127,7 +129,7 @@ def _body(row: dict[str, Any], *, marks: bool) -> Text:
     return body
 
 
-def _origin(row: dict[str, Any]) -> str:
+def _origin(row: Mapping[str, Any]) -> str:
     facts = {
         "from": "  ".join(part for part in (row["collection"], row["cluster"], f"example {row['example']}") if part),
         "source": row["metadata"].get("source", ""),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,10 @@ def quickstart(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report and the tuned model.")] = Path(
         "runs/quickstart"
     ),
-    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the order of the prompts and of all that is drawn.")] = 0,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key, as in tuning.max_steps=50.", metavar="KEY=VALUE")
+    ] = None,
 ) -> None:
     """Tune the embedded base on the embedded tasks and report base against tuned. Five minutes, offline.
 
@@ -20,6 +24,34 @@ def quickstart(
 
     Writes report.html (open it in a browser), report.json and model/. Then talk to it: instil chat runs/quickstart
     """
-    from instil.pocket.quickstart import run
+    import shlex
+    import sys
 
-    run(out, seed=seed)
+    from instil.cli.eval import progress
+    from instil.cli.mix import print_row
+    from instil.cli.output import console
+    from instil.pocket.quickstart import finished, run
+
+    screen = console()
+    verdict = finished(out)
+    if verdict is None:
+
+        def show(rows: Sequence[Mapping[str, Any]]) -> None:
+            screen.print("Some of the prompts; what the model learns to write is marked.\n")
+            for row in rows:
+                print_row(screen, row)
+
+        report = run(
+            out,
+            seed=seed,
+            assignments=assignments or [],
+            show_prompts=show,
+            say=screen.print,
+            watch=progress,
+            command=shlex.join(["instil", *sys.argv[1:]]),
+        )
+        verdict = report["verdict"]
+    else:
+        screen.print(f"{out} holds a finished quickstart already (give another --out to make one again)")
+    screen.print(f"\n[bold]{verdict}[/bold]")
+    screen.print(f"The report: {out / 'report.html'}    Try the model: instil chat {out}")

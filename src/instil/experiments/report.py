@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -16,7 +17,7 @@ from instil.models.loading import LoadedModel
 from instil.recipe import dump_yaml
 from instil.reports.report import LossPoint, Made, RunReport
 from instil.reports.run import run_verdict
-from instil.runs import RunFolder
+from instil.runs import RunFolder, read_metrics
 from instil.tuning.loop import TrainResult
 
 
@@ -45,21 +46,21 @@ def run_report(
         },
         "sources": source_rows(mixture),
         "samples": samples(before, after),
-        "loss_curve": loss_curve(run),
+        "loss_curve": loss_curve(run.path),
         "notes": _notes(before, after),
         "seconds": 0.0,
     }
 
 
-def loss_curve(run: RunFolder) -> list[LossPoint]:
+def loss_curve(folder: Path) -> list[LossPoint]:
     """The logged steps of a run that have a loss."""
-    rows = [row for row in run.metrics() if isinstance(row.get("loss"), (int, float))]
+    rows = [row for row in read_metrics(folder) if isinstance(row.get("loss"), (int, float))]
     return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in rows]
 
 
-def how_made(recipe: Recipe, run: RunFolder, phases: Mapping[str, float], command: str) -> Made:
+def how_made(recipe: Recipe, folder: Path, phases: Mapping[str, float], command: str) -> Made:
     """The end of the page: enough to make it again."""
-    facts = json.loads((run.path / "fingerprint.json").read_text("utf-8"))
+    facts = json.loads((folder / "fingerprint.json").read_text("utf-8"))
     inputs = {"recipe": facts["recipe"], **facts["inputs"]}
     machine = [str(value) for value in facts.get("machine", {}).values() if value]
     return {

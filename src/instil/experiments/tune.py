@@ -174,7 +174,7 @@ def tune(
         after = _timed(phases, "tuned", lambda: _ask(prepared, run, "tuned", watch))
         report = run_report(recipe, mixture, loaded, run, training, before, after)
         report["seconds"] = time.monotonic() - begun
-        report["made"] = how_made(recipe, run, phases, command)
+        report["made"] = how_made(recipe, out, phases, command)
         write_text(out / "model" / "README.md", card(recipe, mixture, loaded, training, report["verdict"]))
         write_json(out / "report.json", report)
         write_text(out / "report.html", render_run(report))
@@ -205,8 +205,7 @@ def _ask(prepared: Prepared, run: RunFolder, side: str, watch: Watch) -> list[Su
 def _train(prepared: Prepared, run: RunFolder, show_progress: bool) -> TrainResult:
     recipe = prepared.recipe
     with prepared.windows() as windows:
-        windows(0)
-        windows.report.check()  # a mixture without a whole answer is told before the first step
+        windows.check()
         result = tune_windows(
             prepared.loaded, windows, recipe.tuning, run, replay=prepared.replay, show_progress=show_progress
         )

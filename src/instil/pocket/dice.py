@@ -23,7 +23,7 @@ class Dice:
     __slots__ = ("_next",)
 
     def __init__(self, *name: KeyPart) -> None:
-        self._next = random.Random(keyed_int(*name, n=1 << 62)).random  # noqa: S311  # experiments, not secrets
+        self._next = random.Random(keyed_int(*name, n=1 << 62)).random
 
     def below(self, n: int) -> int:
         """An integer in [0, n)."""

@@ -33,5 +33,7 @@ HELD_OUT: tuple[str, ...] = (
 STEPS_TUNED: tuple[str, ...] = ("\nShow the steps.", "\nThink step by step.", "\nWrite the steps, then the answer.")
 STEPS_HELD_OUT: tuple[str, ...] = ("\nWork it out in steps.",)
 
-#: Between the steps of a rationale, and before its answer.
-THEN = " -> "
+#: Between the steps of a rationale.
+THEN = ", then "
+#: A rationale and its answer.
+RATIONALE = "{steps}. So the answer is {answer}."

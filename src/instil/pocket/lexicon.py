@@ -66,3 +66,13 @@ ONES: tuple[str, ...] = tuple("zero one two three four five six seven eight nine
 TENS: dict[int, str] = dict(
     zip(range(20, 100, 10), "twenty thirty forty fifty sixty seventy eighty ninety".split(), strict=True)
 )
+
+
+def every_word() -> list[str]:
+    """Every word of the world, once: each becomes one token."""
+    forms = [*PLURAL.values(), *(form for forms in VERBS for form in forms)]
+    names = [*NOUNS, *CATEGORIES, *PEOPLE, *COLOURS, *PLACES, *FOODS, *SIDES, *ADJECTIVES, *DAYS, *MONTHS, *SEASONS]
+    digits = [*map(str, range(100)), *ONES, *TENS.values()]
+    return list(
+        dict.fromkeys([*names, *LETTERS, *forms, *digits, "vowel", "consonant", "odd", "even", "yes", "no", "maybe"])
+    )

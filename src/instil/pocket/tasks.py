@@ -1,7 +1,7 @@
 """The pocket suite's tasks: chains of skills, asked for in frames.
 
     pocket/skills/rotate_left            "Give the rotate left of this: cat dog sun"             -> "dog sun cat"
-    pocket/compositions/reverse+first    "... Show the steps."                                   -> "sun dog cat -> sun"
+    pocket/compositions/reverse+first    "... Show the steps."               -> "sun dog cat. So the answer is sun."
 
 What tuning may use and what is held out are two collections, `pocket` and `pocket-held-out`, so that no recipe mixes
 them up; the second is for evaluation only.
@@ -29,6 +29,8 @@ LICENCE = "Apache-2.0"
 SKILL_ROWS, COMPOSITION_ROWS = 2000, 1000
 #: How many answers an example offers for rank classification, where so many different ones can be found.
 OPTIONS = 8
+#: The parts of a task's rows. Those for tuning carry no options, which take longer to find than all the rest.
+TUNE, EVALUATE, EXEMPLARS = "tune", "evaluate", "exemplars"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +40,10 @@ class Rows(Sequence[Example]):
     chain: Chain
     part: str
     """Training and evaluation draw from different parts."""
-    count: int
+    size: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -49,21 +51,21 @@ class Rows(Sequence[Example]):
     def __getitem__(self, index: slice) -> Sequence[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(self.count))]
-        if not -self.count <= index < self.count:
+            return [self[place] for place in range(*index.indices(self.size))]
+        if not -self.size <= index < self.size:
             raise IndexError(index)
-        row = index % self.count
+        row = index % self.size
         dice = Dice("example", self.part, self.chain.name, row)
         text = self.chain.draw(dice)
         *middle, answer = self.chain.steps(text)
         fields: dict[str, object] = {"n": labelled(self.chain, dice), "x": text, "y": answer}
-        fields["steps"] = frames.THEN.join([*middle, answer])
         fields["rationale"] = frames.THEN.join(middle)
-        fields["choices"] = self._choices(text, answer, dice)
+        if self.part != TUNE:
+            fields["choices"] = self._choices(text, answer, dice)
         return Example(key=f"{self.part}-{row}", fields=fields)
 
     def __iter__(self) -> Iterator[Example]:
-        return (self[row] for row in range(self.count))
+        return (self[row] for row in range(self.size))
 
     def _choices(self, text: str, answer: str, dice: Dice) -> list[str]:
         """The answer among what other skills would say to the same input, and among its own answers to other inputs."""
@@ -87,24 +89,28 @@ def _try(chain: Chain, text: str) -> str:
         return ""
 
 
-def templates(phrasings: Sequence[str], *, kind: str, steps: Sequence[str] = ()) -> tuple[Template, ...]:
+def templates(
+    phrasings: Sequence[str], *, kind: str, steps: Sequence[str] = (), options: bool = False
+) -> tuple[Template, ...]:
     """The frames as templates: one a frame that asks for the answer, and one a frame that asks for the steps as well.
 
     Args:
         phrasings: the frames, with `{n}` and `{x}`.
         kind: goes into the templates' names: `tuned` or `held-out`.
+        options: whether the examples carry options.
         steps: what asks for the steps; one is used in turn for each frame. None where steps make no sense.
     """
     made = []
     for number, frame in enumerate(phrasings):
-        text = frame.replace("{n}", "{{ n }}").replace("{x}", "{{ x }}")
+        text = frame.format(n="{{ n }}", x="{{ x }}")
         name = f"{kind}-{number + 1}"
-        made.append(Template(name, text, "{{ y }}", answer_choices="{{ choices | join(' ||| ') }}"))
+        made.append(
+            Template(name, text, "{{ y }}", answer_choices="{{ choices | join(' ||| ') }}" if options else None)
+        )
         if steps:
             asks = text + steps[number % len(steps)]
-            made.append(
-                Template(f"{name}-steps", asks, "{{ steps }}", cot=True, answer="{{ y }}", rationale="{{ rationale }}")
-            )
+            says = frames.RATIONALE.format(steps="{{ rationale }}", answer="{{ y }}")
+            made.append(Template(f"{name}-steps", asks, says, cot=True, answer="{{ y }}", rationale="{{ rationale }}"))
     return tuple(made)
 
 
@@ -126,14 +132,17 @@ def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, c
         cluster=chain.cluster,
         collection="pocket",
         templates=templates(
-            phrasings, kind="held-out" if held_out_frames else "tuned", steps=steps if chain.depth > 1 else ()
+            phrasings,
+            kind="held-out" if held_out_frames else "tuned",
+            steps=steps if chain.depth > 1 else (),
+            options=part == EVALUATE,
         ),
         examples=Rows(chain, part, rows),
-        exemplars=Rows(chain, "exemplars", 64),
+        exemplars=Rows(chain, EXEMPLARS, 64),
         metrics=("exact_match",),
         licence=LICENCE,
         source="generated by instil",
-        evaluation_only=part == "evaluate",
+        evaluation_only=part == EVALUATE,
         content=fingerprint({"chain": chain.name, "part": part, "signature": list(chain.signature())}),
     )
 
@@ -141,15 +150,15 @@ def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, c
 def collection() -> list[Task]:
     """The collection `pocket`: what tuning may use."""
     parts = split()
-    return [task(chain, side="skills", part="tune") for chain in parts.tuned_skills] + [
-        task(chain, side="compositions", part="tune") for chain in parts.tuned_compositions
+    return [task(chain, side="skills", part=TUNE) for chain in parts.tuned_skills] + [
+        task(chain, side="compositions", part=TUNE) for chain in parts.tuned_compositions
     ]
 
 
 def held_out_collection() -> list[Task]:
     """The collection `pocket-held-out`: what only the evaluation asks for."""
     sides = held_out_sides(split())
-    return [task(chain, side=side, part="evaluate") for side, chains in sides.items() for chain in chains]
+    return [task(chain, side=side, part=EVALUATE) for side, chains in sides.items() for chain in chains]
 
 
 def held_out_sides(parts: Split) -> dict[str, tuple[Chain, ...]]:

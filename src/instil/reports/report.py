@@ -108,6 +108,8 @@ class QuickstartReport(TypedDict):
     """Part (`held_in`, `held_out`) -> gains."""
     forgetting: NotRequired[Mapping[str, Pair]]
     """What the base could do in its own form, before and after tuning."""
+    compositions: NotRequired[Mapping[str, Pair]]
+    """Unseen compositions, asked for the `answer_alone` and `with_steps`."""
     clusters: NotRequired[Sequence[Cluster]]
     samples: NotRequired[Sequence[Sample]]
     loss_curve: NotRequired[Sequence[LossPoint]]

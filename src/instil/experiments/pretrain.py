@@ -1,0 +1,211 @@
+"""From a recipe to a base: a tokenizer, a model with random weights, and the text that makes it a base.
+
+    name: pocket-base
+    text: {source: pocket, documents_per_step: 64}
+    model: {layers: 4, width: 160, heads: 5, inner: 448, context: 512}
+    pretraining: {max_steps: 16000, learning_rate: 3.0e-3, optimizer: muon}
+
+A base has skills and no manners: its text must show what can be done and never how an instruction is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tokenizers
+import torch
+from pydantic import Field
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from instil.errors import RecipeError
+from instil.fingerprint import fingerprint
+from instil.models.loading import LoadedModel, save
+from instil.recipe import Section, dump_yaml, load_yaml, override, parse
+from instil.records import PromptFormat
+from instil.runs import RunFolder
+from instil.tuning.loop import CHANGEABLE, TrainResult
+from instil.tuning.pretrain import PretrainSpec
+from instil.tuning.pretrain import pretrain as run_pretraining
+
+GROUP = "instil.texts"
+
+
+class Text(Protocol):
+    """What a base is pre-trained on. Packages plug theirs in as entry points of the group `instil.texts`."""
+
+    form: PromptFormat
+    """How prompts should be written for a base of this text."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names every document."""
+
+    def __getitem__(self, index: int) -> str:
+        """Document number `index`: a pure function of it."""
+
+    def tokenizer(self) -> tokenizers.Tokenizer:
+        """The tokenizer to train with, with tokens for padding and for the end."""
+
+    def probe(self, loaded: LoadedModel) -> Mapping[str, float]:
+        """How well a model has learned the text, by name: shown while it is pre-trained."""
+
+
+class TextSpec(Section):
+    """Which text, and how much of it makes a step."""
+
+    source: str
+    """Name of an installed text: `pocket`."""
+    seed: int = 0
+    """Decides the documents."""
+    documents_per_step: int = Field(default=64, ge=1)
+    """Documents that make one optimizer step."""
+
+
+class ShapeSpec(Section):
+    """The shape of a Llama-type causal model."""
+
+    layers: int = Field(default=4, ge=1)
+    """Blocks of attention and feed-forward."""
+    width: int = Field(default=160, ge=8)
+    """Size of a hidden state."""
+    heads: int = Field(default=5, ge=1)
+    """Attention heads; they divide the width."""
+    inner: int = Field(default=448, ge=8)
+    """Size of the feed-forward's hidden layer."""
+    context: int = Field(default=512, ge=16)
+    """The longest sequence, in tokens."""
+    spread: float = Field(default=0.03, gt=0)
+    """Standard deviation of the random weights at the start."""
+
+
+class PretrainRecipe(Section):
+    """All of one pre-training run."""
+
+    name: str
+    """What the base is called."""
+    text: TextSpec
+    """What it reads."""
+    model: ShapeSpec = ShapeSpec()
+    """What it is."""
+    pretraining: PretrainSpec
+    """How it learns."""
+    seed: int = 0
+    """Decides the random weights at the start."""
+
+
+def read_pretrain_recipe(path: Path, assignments: list[str]) -> PretrainRecipe:
+    """The recipe of a file, with `--set` overrides.
+
+    Raises:
+        RecipeError: if it is wrong.
+    """
+    return parse(PretrainRecipe, override(load_yaml(path), assignments), origin=str(path))
+
+
+def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool = False, show_progress: bool = True) -> TrainResult:
+    """Train a base from random weights and write it to `out/model`.
+
+    Raises:
+        RecipeError: if the text is unknown or the shape impossible.
+        RunError: if the run folder cannot be used.
+    """
+    text = _text(recipe.text)
+    if recipe.model.width % recipe.model.heads or recipe.model.width // recipe.model.heads % 2:
+        raise RecipeError(
+            f"model.width {recipe.model.width} does not give {recipe.model.heads} heads of an even size each",
+            remedy="Choose a width that is an even multiple of heads",
+        )
+    tokenizer = text.tokenizer()
+    run = RunFolder.open(
+        out,
+        recipe=recipe.model_dump(mode="json"),
+        inputs={"text": text.fingerprint, "tokenizer": fingerprint(tokenizer.to_str())},
+        changeable=[f"pretraining.{key}" for key in CHANGEABLE],
+        resume=resume,
+    )
+    with run:
+        loaded = _fresh(recipe, tokenizer, text.form)
+
+        def documents(step: int) -> list[np.ndarray[Any, Any]]:
+            first = step * recipe.text.documents_per_step
+            texts = [text[index] for index in range(first, first + recipe.text.documents_per_step)]
+            return [np.array(encoded.ids, dtype=np.int32) for encoded in tokenizer.encode_batch(texts)]
+
+        result = run_pretraining(
+            loaded,
+            documents,
+            recipe.pretraining,
+            run,
+            evaluate=lambda _step, _model: text.probe(loaded),
+            show_progress=show_progress,
+        )
+        save(loaded, out / "model", card=_card(recipe, loaded), details={"pretraining": recipe.model_dump(mode="json")})
+    return result
+
+
+def _text(spec: TextSpec) -> Text:
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if spec.source not in known:
+        raise RecipeError(f"no text is called {spec.source!r}", remedy=f"There are: {', '.join(sorted(known))}")
+    text: Text = known[spec.source].load()(seed=spec.seed)
+    return text
+
+
+def _fresh(recipe: PretrainRecipe, backend: tokenizers.Tokenizer, form: PromptFormat) -> LoadedModel:
+    """A model with random weights, decided by the recipe's seed, beside its tokenizer."""
+    pad, end = (backend.id_to_token(index) for index in (0, 1))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=pad, eos_token=end, model_max_length=recipe.model.context
+    )
+    shape = recipe.model
+    config = LlamaConfig(
+        vocab_size=backend.get_vocab_size(),
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        initializer_range=shape.spread,
+        bos_token_id=None,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = LlamaForCausalLM(config)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        backend=tokenizer.backend_tokenizer,
+        architecture="causal",
+        form=form,
+        bos_id=None,
+        eos_id=1,
+        pad_id=0,
+        max_length=shape.context,
+        device=torch.device("cpu"),
+        fingerprint="",
+        path=recipe.name,
+    )
+
+
+def _card(recipe: PretrainRecipe, loaded: LoadedModel) -> str:
+    return f"""---
+license: apache-2.0
+library_name: transformers
+tags: [instil, base]
+---
+# {recipe.name}
+
+A base of {loaded.parameters:,} parameters, pre-trained by `instil pretrain` on the text `{recipe.text.source}`, which
+the project's own code generates. It has skills and does not follow instructions: that is what tuning is for.
+
+```yaml
+{dump_yaml(recipe)}```
+"""
