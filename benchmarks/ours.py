@@ -20,6 +20,9 @@ from pathlib import Path
 import yaml
 
 PROMPTS_PER_STEP = 64
+#: Small rectangles waste less on padding: 8 % of this window at 1,024 tokens, 28 % at 4,096. The peer's shapes are
+#: searched; ours is this one.
+TOKENS_PER_BATCH = 1024
 
 
 def recipe(work: Path, rows: int, threads: int) -> dict[str, object]:
@@ -30,6 +33,7 @@ def recipe(work: Path, rows: int, threads: int) -> dict[str, object]:
         "tuning": {
             "max_steps": rows // PROMPTS_PER_STEP,
             "prompts_per_step": PROMPTS_PER_STEP,
+            "tokens_per_batch": TOKENS_PER_BATCH,
             "learning_rate": 1e-3,
             "dtype": "float32",
             "threads": threads,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus import prepare
+from ours import PROMPTS_PER_STEP, TOKENS_PER_BATCH
 from results import machine, table, write_section
 
 HERE = Path(__file__).resolve().parent
@@ -74,7 +75,9 @@ def main() -> None:
             peers[result["name"]].append(result)
         said = ", ".join(f"{name} {rate(results[-1]):,.0f}" for name, results in peers.items())
         print(f"repeat {repeat + 1}  instil {rate(ours[-1]):,.0f}  {said} tokens/s", flush=True)
-    (counted,) = start(sys.executable, "ours.py", WORK, min(options.rows, 2 * 64), threads, "--count", threads=threads)
+    (counted,) = start(
+        sys.executable, "ours.py", WORK, min(options.rows, 2 * PROMPTS_PER_STEP), threads, "--count", threads=threads
+    )
 
     text = report(options, parameters, screened, ours, peers, peaks, counted["operations"])
     print(text)
@@ -145,7 +148,8 @@ Mean loss over the epoch: {losses}.
 {tried}
 
 Screened once on {options.screen_rows} rows; settings within a tenth of the best (two at most) were measured at length.
-Everything else is `SFTTrainer`'s default, fused AdamW as on our side.
+Everything else is `SFTTrainer`'s default, fused AdamW as on our side. instil: {PROMPTS_PER_STEP} prompts a step, bucketed
+by length into rectangles of at most {TOKENS_PER_BATCH:,} tokens.
 """
 
 
