@@ -105,6 +105,6 @@ def window(step: int, prompts: int = 8) -> list[Encoded]:
 
 
 def documents(step: int, tokens: int = 100) -> list[NDArray[Any]]:
-    """Texts of repeated words, at least `tokens` of them."""
+    """Texts in which each word is followed by the next one, at least `tokens` of them."""
     generator = np.random.default_rng(step)
-    return [np.tile(generator.integers(3, 60, 4), 3).astype(np.int32) for _ in range(tokens // 12 + 1)]
+    return [np.arange(start, start + 12, dtype=np.int32) for start in generator.integers(3, 48, tokens // 12 + 1)]

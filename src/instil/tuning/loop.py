@@ -196,11 +196,11 @@ class _Trainer(Generic[M]):
                 norm = self.take_step()
                 progress.seconds += time.perf_counter() - began
                 step, last = progress.step, progress.step == spec.max_steps
+                rate = (progress.tokens - clock_tokens) / (time.perf_counter() - clock)
+                line.update(step, loss=self.last_loss, tokens_per_second=rate)
                 if self._is_even(step) or last:
-                    rate = (progress.tokens - clock_tokens) / (time.perf_counter() - clock)
                     self._write_row(norm, rate)
                     clock, clock_tokens = time.perf_counter(), progress.tokens
-                    line.update(step, loss=self.last_loss, tokens_per_second=rate)
                     if self._is_even(step):
                         progress.sums.clear()
                 if evaluate is not None and spec.evaluate_every and (step % spec.evaluate_every == 0 or last):

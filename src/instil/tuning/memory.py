@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what the failed step still holds."""
-    gc.collect()
+    """Give back what the failed step still holds on a GPU; what a CPU held went with the step."""
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()

@@ -33,6 +33,7 @@ class ProgressLine:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[figures]}"),
                 console=self._console,
+                refresh_per_second=2,  # a fast step takes milliseconds, and drawing takes some of them
             )
             self._task = self._bar.add_task(title, total=total, completed=done, figures="")
 

@@ -1,0 +1,158 @@
+"""Answer logits are those of the plain model, in every layout, for every family; a wrong mask is found out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.tiny_models import CONFIGS, tiny_model, window
+from transformers import MambaConfig, MambaForCausalLM
+
+from instil.mixtures.packing import bucket, pack, separate
+from instil.models import causal
+from instil.models.causal import answer_logits, layout_fault, to_tensors
+from instil.records import Encoded, Pack
+
+CPU = torch.device("cpu")
+
+
+def reference(model: Any, prompts: list[Encoded]) -> torch.Tensor:
+    """The summed loss as everybody computes it: one prompt at a time, labels of -100 where nothing is trained."""
+    total = torch.zeros((), dtype=model.dtype)
+    for prompt in prompts:
+        ids = torch.from_numpy(prompt.ids.astype(np.int64))[None]
+        labels = ids.clone()
+        labels[:, : prompt.answer_start] = -100
+        logits = model(input_ids=ids, use_cache=False).logits
+        total = total + F.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100, reduction="sum")
+    return total
+
+
+def ours(model: Any, packs: list[Pack], layout: Any) -> torch.Tensor:
+    total = torch.zeros((), dtype=model.dtype)
+    for part in packs:
+        tensors = to_tensors(part, CPU)
+        total = total + F.cross_entropy(answer_logits(model, tensors, layout), tensors.target_ids, reduction="sum")
+    return total
+
+
+def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize("layout", ["separate", "bucketed", "packed"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_loss_and_gradients_are_those_of_the_plain_model(kind: str, layout: str) -> None:
+    model = tiny_model(kind).double()
+    prompts = window(3)
+    packs = {
+        "separate": separate(prompts),
+        "bucketed": bucket(prompts, tokens_per_batch=64),
+        "packed": pack(prompts, length=48, rows=2),
+    }[layout]
+    assert layout != "packed" or max(int(part.segments.max()) for part in packs) >= 3
+    expected = reference(model, prompts)
+    loss = ours(model, packs, "packed" if layout == "packed" else "bucketed")
+    # Gemma 2 runs on eager attention, which computes its softmax in float32 whatever the model is
+    exact = {"rtol": 1e-4, "atol": 1e-5} if kind == "gemma2" else {"rtol": 1e-9, "atol": 1e-9}
+    torch.testing.assert_close(loss, expected, **exact)
+    theirs = gradients(model, expected)
+    for name, gradient in gradients(model, loss).items():
+        torch.testing.assert_close(gradient, theirs[name], **exact)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_only_answer_positions_reach_the_output_layer(kind: str) -> None:
+    model = tiny_model(kind)
+    part = bucket(window(1), tokens_per_batch=1000)[0]
+    seen: list[int] = []
+    hook = model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel() // 64))
+    answer_logits(model, to_tensors(part, CPU), "bucketed")
+    hook.remove()
+    assert seen == [len(part.target_ids)]
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_family_may_be_packed_and_bucketed(kind: str, attention: str) -> None:
+    model = tiny_model(kind)
+    if kind != "gemma2":  # it has no sdpa
+        model.set_attn_implementation(attention)
+    assert layout_fault(model, "bucketed", max_length=64) == ""
+    assert layout_fault(model, "packed", max_length=64) == ""
+
+
+def test_a_wrong_mask_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sees_the_segment_before(model: Any, segments: torch.Tensor) -> torch.Tensor:
+        length = segments.shape[1]
+        return torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+
+    monkeypatch.setattr(causal, "packed_mask", sees_the_segment_before)
+    assert "logits differ" in layout_fault(tiny_model(), "packed", max_length=64)
+
+
+def test_a_mask_that_only_the_third_segment_sees_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = causal.packed_mask
+
+    def merges_two_and_three(model: Any, segments: torch.Tensor) -> torch.Tensor:
+        return right(model, segments.clamp(max=2))
+
+    monkeypatch.setattr(causal, "packed_mask", merges_two_and_three)
+    assert "logits differ" in layout_fault(tiny_model(), "packed", max_length=64)
+
+
+def test_truth_values_given_to_an_eager_model_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    as_sdpa = causal.packed_mask
+    model.set_attn_implementation("eager")
+
+    def truth_values(model: Any, segments: torch.Tensor) -> torch.Tensor:
+        return as_sdpa(model, segments) == 0
+
+    monkeypatch.setattr(causal, "packed_mask", truth_values)
+    assert layout_fault(model, "packed", max_length=64)
+
+
+def test_wrong_positions_are_found_out_by_learned_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out = causal._laid_out
+
+    def counted_through(segments: Any, layout: Any) -> Pack:
+        right = laid_out(segments, layout)
+        return Pack(right.ids, right.segments, np.arange(right.ids.size)[None], right.target_index, right.target_ids)
+
+    monkeypatch.setattr(causal, "_laid_out", counted_through)
+    assert "logits differ" in layout_fault(tiny_model("gpt2"), "packed", max_length=64)
+
+
+def test_a_window_shorter_than_a_prompt_is_not_packed() -> None:
+    assert "window of 64" in layout_fault(tiny_model("gemma2"), "packed", max_length=65)
+    assert layout_fault(tiny_model("gemma2"), "bucketed", max_length=65) == ""
+
+
+def test_a_recurrent_model_is_not_packed_but_bucketed() -> None:
+    config = MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4, initializer_range=2.0)
+    model = MambaForCausalLM(config).eval()
+    assert layout_fault(model, "packed", max_length=64)
+    assert layout_fault(model, "bucketed", max_length=64) == ""
+
+
+def test_a_model_that_does_not_call_its_output_layer_is_selected_from() -> None:
+    model = tiny_model()
+    part = to_tensors(bucket(window(1), tokens_per_batch=1000)[0], CPU)
+    expected = answer_logits(model, part, "bucketed")
+    model.get_output_embeddings = lambda: None
+    torch.testing.assert_close(answer_logits(model, part, "bucketed"), expected)
+
+
+def test_the_check_leaves_modes_as_they_were() -> None:
+    model = tiny_model().train()
+    model.model.layers[0].eval()
+    layout_fault(model, "packed", max_length=64)
+    assert model.training
+    assert not model.model.layers[0].training
