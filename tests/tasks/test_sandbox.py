@@ -122,6 +122,18 @@ ENDLESS = {
     "sorting again and again": "{% set x = range(99999)|list %}{% for a in x %}{{ x|sort|first }}{% endfor %}",
     "a namespace that holds itself": "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
     "a list that holds itself": "{% set x = [] %}{{ x.append(x) }}{{ x.append(x) }}" + "{{ x.append(x) }}" * 60,
+    "testing each of many": "{{ ('x ' * 50000).split()|select('in', range(99999))|list }}",
+    "a search backwards": "{{ ('a' * 400000).rfind('ab' ~ 'a' * 200000) }}",
+    "stripping many characters": "{{ ('a' * 400000).strip('b' * 200000 ~ 'a') }}",
+    "testing the case of long texts": "{% set x = 'a' * 99999 %}{{ ([x] * 9999) is lower }}",
+    "sorting long texts": "{% set x = 'a' * 99999 %}{{ ([x] * 9999)|sort|length }}",
+    "smallest of long texts": "{% set x = 'a' * 99999 %}{{ ([x] * 9999)|min|length }}",
+    "complaining of long texts": "{% set x = 'a' * 99999 %}{{ [].index([x] * 9999) }}",
+    "a long name of a field": "{% set x = 'a' * 99999 %}{{ {}[(x,) * 9999] }}",
+    "a long name of a filter": "{% set x = 'a' * 99999 %}{{ [1]|map((x,) * 9999)|list }}",
+    "a long name of a key": "{% set x = 'a' * 99999 %}{{ {}.pop((x,) * 9999) }}",
+    "printing long numbers": "{{ [9 ** 1000] * 200000 }}",
+    "long hexadecimal numbers": "{{ ('f' * 400000)|int(0, 16) is divisibleby(('e' * 200000)|int(7, 16) - 7) }}",
     "brackets": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
     "a long sum": "{{ " + "+".join("1" * 9000) + " }}",
     "a long template": "a" * (MAX_SOURCE + 1) + "{{ text }}",
@@ -144,7 +156,22 @@ def test_the_endless_templates_stay_small() -> None:
 
     before = peak()
     for kind, source in ENDLESS.items():
-        if any(word in kind for word in ("doubling", "repeated", "long texts", "adding", "zip", "slic", "same list")):
+        if any(
+            word in kind
+            for word in (
+                "doubling",
+                "repeated",
+                "long texts",
+                "adding",
+                "zip",
+                "slic",
+                "same list",
+                "a long name",
+                "complaining",
+                "case of",
+                "long numbers",
+            )
+        ):
             with pytest.raises(TemplateError):
                 Template("endless", source, "x").render(ROW, seed=0)
     assert peak() - before < 200e6
@@ -185,6 +212,12 @@ def test_the_clock_stops_what_the_budget_lets_through() -> None:
     with pytest.raises(RenderRefused, match="runs longer than"):
         Template("slow", source, "x", bounds=patient).render(ROW, seed=0)
     assert time.monotonic() - started < 3
+
+
+def test_a_machine_that_stands_still_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10**6, 10))
+    monkeypatch.setattr("instil.tasks.budget.monotonic", lambda: next(clock))
+    assert Template("plain", "{{ text }} {{ words|join }}", "x").render(ROW, seed=0).input == "ice ab"
 
 
 def test_the_bounds_hold_in_a_thread() -> None:

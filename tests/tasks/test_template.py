@@ -113,6 +113,11 @@ def test_an_index_beyond_a_list_is_refused() -> None:
         ("{{ label + premise }} ||| b", "failed"),
         ("{{ [] | choice }} ||| b", "failed"),
         ("{{ undefined_thing }} ||| b", "missing field"),
+        ("{{ undefined_thing ~ 'x' }} ||| b", "missing field"),
+        ("{{ [undefined_thing] }} ||| b", "missing field"),
+        ("{{ [undefined_thing] | join }} ||| b", "missing field"),
+        ("{% for x in undefined_thing %}{% endfor %} ||| b", "missing field"),
+        ("{% if undefined_thing %}a{% endif %} ||| b", "missing field"),
         ("{{ 'a' * 9999999 }} ||| b", "over its bounds"),
     ],
 )

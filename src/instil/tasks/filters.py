@@ -24,10 +24,12 @@ from jinja2.filters import make_attrgetter
 from jinja2.runtime import Undefined
 from jinja2.utils import pass_context
 
-from instil.tasks.budget import RenderContext, paid
+from instil.tasks.budget import RenderContext, paid, paid_singly
 
 #: `round(x, 10**9)` would compute 10 to that power.
 MAX_PRECISION = 30
+#: Longest text that `int` reads as a number.
+MAX_DIGITS = 1_000
 
 Filter = Callable[..., Any]
 
@@ -51,17 +53,30 @@ def _on_text(change: Callable[..., Any]) -> Filter:
     return run
 
 
-def _on_items(change: Callable[..., Any], *, first: str = "") -> Filter:
+def _on_items(change: Callable[..., Any], *, first: str = "", compares: bool = False) -> Filter:
     """A filter of Jinja that walks over items and makes no more than they are.
 
     Args:
         change: Jinja's function.
         first: what it wants before the items: `context`, `environment` or nothing.
+        compares: whether it compares the items, and so makes lower-case copies of their texts.
     """
 
     @pass_context
     def run(context: RenderContext, value: Any, *args: Any, **kwargs: Any) -> Any:
-        items = value if isinstance(value, Undefined) else paid(context, value)
+        budget = context.budget
+        # A complaint about an argument quotes it.
+        budget.weigh([*args, *kwargs.values()], text=True)
+        items: Any
+        if isinstance(value, Undefined):
+            items = value
+        elif first == "context":  # applies a filter or a test to each item, which can take long
+            items = paid_singly(budget, value)
+        else:
+            items = paid(context, value)
+            if compares:
+                items = items if isinstance(items, (list, tuple, dict)) else list(items)
+                budget.weigh(items, text=True)
         if first:
             return change(context if first == "context" else context.environment, items, *args, **kwargs)
         return change(items, *args, **kwargs)
@@ -130,6 +145,13 @@ def rounded(value: Any, precision: int = 0, method: str = "common") -> float:
     return jinja_filters.do_round(value, precision, method)  # type: ignore[arg-type]
 
 
+def as_int(value: Any, default: int = 0, base: int = 10) -> int:
+    """Jinja's `int`, for texts that a person might write: a number of a million digits takes minutes to divide."""
+    if isinstance(value, str) and len(value) > MAX_DIGITS:
+        return default
+    return jinja_filters.do_int(value, default, base)
+
+
 def sentence(text: str) -> str:
     """The text without blanks around it, and with a full stop unless it ends in punctuation."""
     text = text.strip()
@@ -153,10 +175,10 @@ FILTERS: Mapping[str, Filter] = {
     "count": _length,
     "d": jinja_filters.do_default,
     "default": jinja_filters.do_default,
-    "dictsort": _on_items(jinja_filters.do_dictsort),
+    "dictsort": _on_items(jinja_filters.do_dictsort, compares=True),
     "first": _on_items(jinja_filters.do_first, first="environment"),
     "float": jinja_filters.do_float,
-    "int": jinja_filters.do_int,
+    "int": as_int,
     "items": _on_items(jinja_filters.do_items),
     "join": join,
     "last": _on_items(jinja_filters.do_last, first="environment"),
@@ -164,8 +186,8 @@ FILTERS: Mapping[str, Filter] = {
     "list": as_list,
     "lower": _on_text(str.lower),
     "map": _on_items(jinja_filters.sync_do_map, first="context"),
-    "max": _on_items(jinja_filters.do_max, first="environment"),
-    "min": _on_items(jinja_filters.do_min, first="environment"),
+    "max": _on_items(jinja_filters.do_max, first="environment", compares=True),
+    "min": _on_items(jinja_filters.do_min, first="environment", compares=True),
     "most_frequent": most_frequent,
     "random": choice,
     "reject": _on_items(jinja_filters.sync_do_reject, first="context"),
@@ -176,17 +198,18 @@ FILTERS: Mapping[str, Filter] = {
     "select": _on_items(jinja_filters.sync_do_select, first="context"),
     "selectattr": _on_items(jinja_filters.sync_do_selectattr, first="context"),
     "sentence": _on_text(sentence),
-    "sort": _on_items(jinja_filters.do_sort, first="environment"),
+    "sort": _on_items(jinja_filters.do_sort, first="environment", compares=True),
     "string": _on_text(str),
     "sum": total,
     "title": _on_text(jinja_filters.do_title),
     "tojson": tojson,
     "trim": _on_text(str.strip),
-    "unique": _on_items(jinja_filters.sync_do_unique, first="environment"),
+    "unique": _on_items(jinja_filters.sync_do_unique, first="environment", compares=True),
     "upper": _on_text(str.upper),
     "wordcount": _on_text(lambda text: len(text.split())),
 }
 
-_LEFT_OUT = frozenset({"callable", "filter", "test", "escaped"})
+#: The first four look at the environment; the last two turn any value into text.
+_LEFT_OUT = frozenset({"callable", "filter", "test", "escaped", "lower", "upper"})
 _JINJA_TESTS: Mapping[str, Any] = jinja_tests.TESTS
 TESTS: Mapping[str, Callable[..., Any]] = {name: _JINJA_TESTS[name] for name in _JINJA_TESTS if name not in _LEFT_OUT}

@@ -73,7 +73,10 @@ class Missing(StrictUndefined):
     @property
     def _undefined_message(self) -> str:
         where = "" if self._undefined_obj is jinja2.utils.missing else f" of {_described(self._undefined_obj)}"
-        return f"needs field {self._undefined_name!r}{where}"
+        name: Any = self._undefined_name
+        # A name can be any value that a template puts in brackets, of any size.
+        shown = repr(name[:80] if isinstance(name, str) else name) if isinstance(name, (str, int)) else "there"
+        return f"needs field {shown}{where}"
 
 
 def _described(value: object) -> str:
@@ -141,7 +144,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             kwargs = {key: _copied(budget, value) for key, value in kwargs.items()}
         elif owner is not None and name in ("index", "count") and type(owner) in (list, tuple):
             budget.spend(len(owner))
-        budget.weigh([*args, *kwargs.values()])
+        # What a method of a list or mapping does not find stands in its complaint, written out.
+        budget.weigh([*args, *kwargs.values()], text=isinstance(owner, (list, tuple, dict)))
         result = super().call(__context, __obj, *args, **kwargs)
         return list(result) if __obj is zip else result
 
@@ -180,6 +184,8 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "%": operator.mod,
     "**": operator.pow,
 }
+#: String methods that take the product of both lengths in the worst case: Python searches fast only forwards.
+_SLOW_SEARCHES = frozenset({"rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip"})
 _SEQUENCES = (str, list, tuple)
 
 
@@ -213,6 +219,9 @@ def _length_after(text: str, method: str, arguments: tuple[Any, ...]) -> int:
     if method == "join" and arguments:
         parts = [part for part in arguments[0] if isinstance(part, str)]
         return sum(map(len, parts)) + len(text) * len(parts) + 1
+    if method in _SLOW_SEARCHES:
+        sought = max((len(part) for part in arguments if isinstance(part, str)), default=0)
+        return len(text) + len(text) * sought // 64 + 1
     return len(text) + 1
 
 

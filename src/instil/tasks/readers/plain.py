@@ -181,6 +181,15 @@ def _listed_rows(source: Source) -> Iterator[tuple[str, dict[str, Any] | Damage]
             yield f"item {number}", damage
 
 
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON would hold it: dates, decimals and bytes as their text."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
+
+
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -191,6 +200,6 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
             for batch in file.iter_batches(batch_size=1024):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"row {number}", row
+                    yield f"row {number}", {name: _plain(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, ValueError) as error:
         yield f"row {number + 1}", Damage(f"not usable Parquet ({type(error).__name__})")
