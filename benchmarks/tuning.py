@@ -148,8 +148,8 @@ Mean loss over the epoch: {losses}.
 {tried}
 
 Screened once on {options.screen_rows} rows; settings within a tenth of the best (two at most) were measured at length.
-Everything else is `SFTTrainer`'s default, fused AdamW as on our side. instil: {PROMPTS_PER_STEP} prompts a step, bucketed
-by length into rectangles of at most {TOKENS_PER_BATCH:,} tokens.
+Everything else is `SFTTrainer`'s default, fused AdamW as on our side. instil: {PROMPTS_PER_STEP} prompts a step,
+bucketed by length into rectangles of at most {TOKENS_PER_BATCH:,} tokens.
 """
 
 
