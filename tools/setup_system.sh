@@ -3,14 +3,14 @@
 # Installs them where it may (root, apt-get); elsewhere it says what is missing, and the tests that need it say so too.
 set -eu
 
-chromium() {
+find_browser() {
     for name in chromium chromium-browser google-chrome; do
         command -v "$name" && return 0
     done
     return 1
 }
 
-if found=$(chromium); then
+if found=$(find_browser); then
     echo "setup-system: Chromium is at $found"
     exit 0
 fi
@@ -19,7 +19,7 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     log=$(mktemp)
     if apt-get update -qq >"$log" 2>&1 &&
-        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >>"$log" 2>&1 && found=$(chromium); then
+        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >>"$log" 2>&1 && found=$(find_browser); then
         echo "setup-system: Chromium is at $found"
         rm -f "$log"
         exit 0
