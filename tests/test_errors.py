@@ -15,6 +15,10 @@ def test_an_error_without_remedy_ends_in_one_stop():
     assert str(InstilError("nothing to do")) == "nothing to do."
 
 
+def test_an_error_that_asks_needs_no_stop():
+    assert str(InstilError("no 'stpes': did you mean 'steps'?", remedy="Correct it")).endswith("'steps'? Correct it.")
+
+
 @pytest.mark.parametrize("name", ["RecipeError", "DataError", "TemplateError", "ModelError", "RunError"])
 def test_every_error_of_a_person_exits_with_2(name: str):
     kind = getattr(errors, name)

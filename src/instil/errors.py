@@ -19,7 +19,8 @@ class InstilError(Exception):
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = " ".join(message.split())
         self.remedy = " ".join(remedy.split())
-        super().__init__(f"{self.message}. {self.remedy}." if self.remedy else f"{self.message}.")
+        stop = "" if self.message.endswith("?") else "."  # a question (did you mean ...?) ends itself
+        super().__init__(f"{self.message}{stop} {self.remedy}." if self.remedy else f"{self.message}{stop}")
 
 
 class RecipeError(InstilError):

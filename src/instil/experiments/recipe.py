@@ -28,6 +28,8 @@ from instil.tuning.sft import TuningSpec
 #: A file of one's own is read so many times, within these bounds of steps.
 _EPOCHS = 3
 _STEPS_FOR_A_FILE = (20, 3000)
+#: Bytes of weights, and the learning rate of full fine-tuning that suits models up to there.
+_LEARNING_RATES = ((5e7, 1e-3), (5e8, 1e-4), (3e9, 3e-5), (math.inf, 1e-5))
 
 
 class ModelSpec(Section):
@@ -109,7 +111,7 @@ def resolve(
 
 
 def recipe_for_file(*, model: str, file: Path, columns: Sequence[str], assignments: Sequence[str]) -> Recipe:
-    """The recipe that tunes a model on a file of one's own: three times over the rows, unless `--set` says otherwise.
+    """The recipe that tunes a model on a file of one's own: three times over the rows, at a rate that suits its size.
 
     Args:
         model: a model folder, a hub name, or an installed name.
@@ -131,13 +133,22 @@ def recipe_for_file(*, model: str, file: Path, columns: Sequence[str], assignmen
     rows = len(assemble(parse(MixtureSpec, {"sources": [source]}, origin=str(file))))
     window = TuningSpec().prompts_per_step
     fewest, most = _STEPS_FOR_A_FILE
+    steps = min(max(math.ceil(_EPOCHS * rows / window), fewest), most)
     raw = {
         "name": file.name.partition(".")[0],
         "model": model,
         "mixture": {"sources": [source]},
-        "tuning": {"max_steps": min(max(math.ceil(_EPOCHS * rows / window), fewest), most)},
+        "tuning": {"max_steps": steps, "warmup_steps": steps // 20, "learning_rate": _learning_rate(model)},
     }
     return resolve(raw, assignments, origin="--set")
+
+
+def _learning_rate(model: str) -> float:
+    """Small models want large steps: by the size of the weights, in bytes, at two bytes a weight or more."""
+    from instil.models.loading import resolve as folder_of  # imports torch
+
+    size = sum(path.stat().st_size for path in folder_of(model).glob("*.safetensors"))
+    return next(rate for most, rate in _LEARNING_RATES if size <= most)
 
 
 def json_schema() -> dict[str, Any]:

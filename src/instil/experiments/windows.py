@@ -46,6 +46,14 @@ class Windows:
             self.report.add(report)
         return encoded
 
+    def check(self) -> None:
+        """Refuse, before the first step, a mixture whose answers all do not fit.
+
+        Raises:
+            DataError: if of the first window no answer is whole.
+        """
+        self._make(0)[1].check()
+
     def _make(self, step: int) -> tuple[list[Encoded], EncodingReport]:
         report = EncodingReport()
         places = self.mixture[step * self.size : (step + 1) * self.size]
