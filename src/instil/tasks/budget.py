@@ -59,7 +59,7 @@ class Budget:
             self._check_processor_time()
 
     def _check_processor_time(self) -> None:
-        """A machine that stands still must not change what is rendered: the second half counts only this thread's work."""
+        """A machine that stands still must not change what is rendered: the second half counts this thread alone."""
         if self.busy_since is None:
             self.busy_since = thread_time()
         elif thread_time() - self.busy_since > self.bounds.seconds / 2:

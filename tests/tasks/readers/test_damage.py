@@ -13,8 +13,6 @@ from tests.tasks.readers.damage import FILES, ROWS, damaged, write
 from instil.errors import TemplateError
 from instil.tasks.check import READERS, check, reading_of
 
-SEEDS = 2000 if os.environ.get("INSTIL_SOAK") else 120
-
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("name", FILES)
@@ -30,9 +28,19 @@ def test_a_whole_file_is_recognised_and_read(tmp_path: Path, name: str, zipped: 
 
 @pytest.mark.parametrize("name", FILES)
 def test_mutations_raise_nothing_and_lose_nothing(tmp_path: Path, name: str) -> None:
+    _mutate(tmp_path, name, range(50))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", FILES)
+def test_thousands_of_mutations_raise_nothing_and_lose_nothing(tmp_path: Path, name: str) -> None:
+    _mutate(tmp_path, name, range(50, 1500))
+
+
+def _mutate(tmp_path: Path, name: str, seeds: range) -> None:
     content, _, _ = FILES[name]
     outcomes = set()
-    for seed in range(SEEDS):
+    for seed in seeds:
         path = write(tmp_path, name, damaged(content, seed))
         for reading in (reader.read(path) for reader in READERS if reader.name not in ("promptsource", "empty")):
             assert reading.read == reading.accepted + len(reading.quarantined)
