@@ -22,6 +22,7 @@ from pydantic import Field
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from instil.errors import RecipeError
+from instil.experiments.texts import GROUP, Documents, installed_texts
 from instil.fingerprint import fingerprint
 from instil.models.loading import LoadedModel, save
 from instil.recipe import Section, dump_yaml, load_yaml, override, parse
@@ -31,24 +32,15 @@ from instil.tuning.loop import CHANGEABLE, TrainResult
 from instil.tuning.pretrain import PretrainSpec
 from instil.tuning.pretrain import pretrain as run_pretraining
 
-GROUP = "instil.texts"
 
-
-class Text(Protocol):
-    """What a base is pre-trained on. Packages plug theirs in as entry points of the group `instil.texts`."""
+class Text(Documents, Protocol):
+    """Documents that say how to learn from them: what a base is pre-trained on."""
 
     form: PromptFormat
     """How prompts should be written for a base of this text."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Names every document."""
-
-    def __getitem__(self, index: int) -> str:
-        """Document number `index`: a pure function of it."""
-
     def tokenizer(self) -> tokenizers.Tokenizer:
-        """The tokenizer to train with, with tokens for padding and for the end."""
+        """The tokenizer to train with; its ids 0 and 1 are padding and the end token."""
 
     def probe(self, loaded: LoadedModel) -> Mapping[str, float]:
         """How well a model has learned the text, by name: shown while it is pre-trained."""
@@ -148,11 +140,11 @@ def pretrain(recipe: PretrainRecipe, out: Path, *, resume: bool = False, show_pr
 
 
 def _text(spec: TextSpec) -> Text:
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if spec.source not in known:
-        raise RecipeError(f"no text is called {spec.source!r}", remedy=f"There are: {', '.join(sorted(known))}")
-    text: Text = known[spec.source].load()(seed=spec.seed)
-    return text
+    for entry in entry_points(group=GROUP):
+        if entry.name == spec.source:
+            text: Text = entry.load()(seed=spec.seed)
+            return text
+    raise RecipeError(f"no text is called {spec.source!r}", remedy=f"There are: {', '.join(installed_texts())}")
 
 
 def _fresh(recipe: PretrainRecipe, backend: tokenizers.Tokenizer, form: PromptFormat) -> LoadedModel:

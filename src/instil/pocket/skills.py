@@ -20,7 +20,6 @@ from instil.pocket.lexicon import (
     DAYS,
     LETTERS,
     MONTHS,
-    NOUNS,
     ONES,
     OPPOSITE,
     PAST,
@@ -61,9 +60,11 @@ class Skill:
 SKILLS: dict[str, Skill] = {}
 
 
-def _add(
-    cluster: str, takes: str, gives: str, table: dict[str, tuple[str, Callable[[str], str]]], *, control: bool = False
-) -> None:
+Table = dict[str, tuple[str, Callable[[str], str]]]
+"""name -> (its labels, split by slashes; the function)."""
+
+
+def _add(cluster: str, takes: str, gives: str, table: Table, *, control: bool = False) -> None:
     for name, (labels, apply) in table.items():
         if name in SKILLS:
             raise ValueError(f"two skills are called {name!r}")
@@ -72,6 +73,10 @@ def _add(
 
 def _on_words(change: Callable[[list[str]], list[str]]) -> Callable[[str], str]:
     return lambda text: " ".join(change(text.split()))
+
+
+def _on_each(change: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: " ".join(map(change, text.split()))
 
 
 def _on_number(change: Callable[[int], int | str]) -> Callable[[str], str]:
@@ -110,6 +115,20 @@ def _row(rows: list[list[str]], asked: str) -> int:
     return next(number for number, row in enumerate(rows) if asked in row)
 
 
+def _next(rows: list[list[str]], asked: str) -> list[str]:
+    return rows[(_row(rows, asked) + 1) % len(rows)]
+
+
+def _letter(letter: str, step: int) -> str:
+    """The letter so many places on; after z comes a."""
+    return LETTERS[(LETTERS.index(letter) + step) % len(LETTERS)]
+
+
+def _common_category(text: str) -> str:
+    odd = inputs.odd_one(text.split())
+    return CATEGORY_OF[next(word for word in text.split() if word != odd)]
+
+
 def _yes(condition: bool) -> str:
     return "yes" if condition else "no"
 
@@ -129,6 +148,7 @@ def _verdict(text: str) -> str:
     return "yes" if colour == premise[1] and hypothesis[-1] in (premise[3], premise[-1]) else "maybe"
 
 
+# fmt: off  # a line a skill: the tables are read downwards
 _add(
     "editing lists",
     "words",
@@ -226,10 +246,7 @@ _add(
     "odd group",
     "answer",
     {
-        "common_category": (
-            "common category / majority",
-            lambda text: CATEGORY_OF[next(w for w in text.split() if w != inputs.odd_one(text.split()))],
-        ),
+        "common_category": ("common category / majority", _common_category),
         "odd_place": ("odd place / odd index", lambda text: str(text.split().index(inputs.odd_one(text.split())) + 1)),
     },
 )
@@ -300,8 +317,8 @@ _add(
     "letter",
     "letter",
     {
-        "next_letter": ("next letter / letter after", lambda text: LETTERS[(LETTERS.index(text) + 1) % 26]),
-        "previous_letter": ("previous letter / letter before", lambda text: LETTERS[(LETTERS.index(text) - 1) % 26]),
+        "next_letter": ("next letter / letter after", lambda text: _letter(text, 1)),
+        "previous_letter": ("previous letter / letter before", lambda text: _letter(text, -1)),
     },
 )
 _add(
@@ -309,14 +326,8 @@ _add(
     "letters",
     "letters",
     {
-        "shift_letters": (
-            "shift letters / caesar",
-            lambda text: " ".join(LETTERS[(LETTERS.index(x) + 1) % 26] for x in text.split()),
-        ),
-        "vowels_hidden": (
-            "vowels hidden / masked",
-            lambda text: " ".join("_" if x in "aeiou" else x for x in text.split()),
-        ),
+        "shift_letters": ("shift letters / caesar", _on_each(lambda x: _letter(x, 1))),
+        "vowels_hidden": ("vowels hidden / masked", _on_each(lambda x: "_" if x in "aeiou" else x)),
     },
 )
 _add(
@@ -429,14 +440,8 @@ _add(
     "answer",
     {
         "thing_of": ("thing of / belonging", _in_rows(lambda rows, q: rows[_row(rows, q)][-1])),
-        "person_after": (
-            "person after / next owner",
-            _in_rows(lambda rows, q: rows[(_row(rows, q) + 1) % len(rows)][0]),
-        ),
-        "thing_after": (
-            "thing after / next belonging",
-            _in_rows(lambda rows, q: rows[(_row(rows, q) + 1) % len(rows)][-1]),
-        ),
+        "person_after": ("person after / next owner", _in_rows(lambda rows, q: _next(rows, q)[0])),
+        "thing_after": ("thing after / next belonging", _in_rows(lambda rows, q: _next(rows, q)[-1])),
     },
 )
 _add(
@@ -476,11 +481,8 @@ _add(
         "does_what": ("action / deed", lambda text: text.split()[3]),
         "where": ("location / scene", lambda text: text.split()[-1]),
         "what_colour": ("shade / tint", lambda text: text.split()[1]),
-        "past": ("past form / history", lambda text: " ".join(PAST.get(w, w) for w in text.split())),
-        "negated": (
-            "negation / denial",
-            lambda text: " ".join(f"does not {STEM[w]}" if w in STEM else w for w in text.split()),
-        ),
+        "past": ("past form / history", _on_each(lambda w: PAST.get(w, w))),
+        "negated": ("negation / denial", _on_each(lambda w: f"does not {STEM[w]}" if w in STEM else w)),
         "bare": ("bare form / summary", lambda text: " ".join(["the", *text.split()[2:4]])),
     },
 )
@@ -502,12 +504,9 @@ _add(
     {
         "commas": ("comma form / comma list", lambda text: ", ".join(text.split())),
         "dashes": ("dash form / dash list", lambda text: " - ".join(text.split())),
-        "numbered": (
-            "numbered form / numbered list",
-            lambda text: " ".join(f"{i} {w}" for i, w in enumerate(text.split(), 1)),
-        ),
+        "numbered": ("numbered form / numbered list", _on_words(lambda w: [f"{i} {x}" for i, x in enumerate(w, 1)])),
         "with_and": ("spoken form / with and", lambda text: " ".join([*text.split()[:-1], "and", text.split()[-1]])),
-        "bracketed": ("bracket form / bracket list", lambda text: " ".join(f"( {w} )" for w in text.split())),
+        "bracketed": ("bracket form / bracket list", _on_each(lambda w: f"( {w} )")),
     },
 )
 _add(
@@ -566,4 +565,4 @@ _add(
     },
     control=True,
 )
-assert all(noun.isalpha() for noun in NOUNS)
+# fmt: on

@@ -71,7 +71,7 @@ def probe_suite() -> Suite:
 
 def suites(_name: str = "") -> dict[str, Suite]:
     """The suites by name."""
-    return {"pocket": pocket_suite(), "pocket-probes": probe_suite()}
+    return {"pocket": pocket_suite(), "pocket/probes": probe_suite()}
 
 
 def _cells(
