@@ -27,6 +27,7 @@ from instil.errors import RunError
 from instil.mixtures.packing import padding_share
 from instil.models.causal import answer_logits
 from instil.models.loading import LoadedModel
+from instil.tuning.loop import piece_tokens
 from instil.tuning.losses import answer_loss_sum
 from instil.tuning.sft import Replay, TuningSpec, Windows, choose_layout, lay_out, step_pieces
 
@@ -122,12 +123,13 @@ def plan(
     prompts = [prompt for window in looked for prompt in window]
     if not prompts:
         raise RunError("the mixture gives no prompt to train on", remedy="Look at it with `instil mix show`")
-    packs = [lay_out(window, layout, spec.tokens_per_batch, pad_id=loaded.pad_id) for window in looked]
+    most = piece_tokens(spec, loaded.device)
+    packs = [lay_out(window, layout, most, pad_id=loaded.pad_id) for window in looked]
     flat = [part for window in packs for part in window]
     times = spec.max_steps / count
     tokens = sum(len(prompt.ids) for prompt in prompts) * times / (1.0 - spec.replay_share)
     typical = sorted(looked, key=lambda window: sum(len(prompt.ids) for prompt in window))[len(looked) // 2]
-    pieces = step_pieces(loaded, typical, spec, layout, spec.tokens_per_batch, replay=replay)
+    pieces = step_pieces(loaded, typical, spec, layout, most, replay=replay)
     rate, activations = _measure(loaded, pieces, layout)
     weights = 4 * loaded.parameters
     cut = Counter(prompt.cut for prompt in prompts)
