@@ -10,6 +10,7 @@ to everything before them use slabs; the others (sliding windows, recurrent stat
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,14 @@ class Slab(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
             setattr(new, name, buffer)
         return new
 
+    @classmethod
+    def joined(cls, parts: Sequence[Slab]) -> Slab:
+        """The rows of slabs of equal length and capacity, one after the other."""
+        new = cls(parts[0].capacity)
+        new.dtype, new.device, new.length, new.is_initialized = parts[0].dtype, parts[0].device, parts[0].length, True
+        new.keys, new.values = torch.cat([part.keys for part in parts]), torch.cat([part.values for part in parts])
+        return new
+
 
 def slabs_fit(config: Any) -> bool:
     """Whether every layer of a model attends to all that came before it, so that slabs may stand in for its cache."""
@@ -72,6 +81,11 @@ def new_cache(config: Any, capacity: int) -> Cache:
     if not slabs_fit(config):
         return DynamicCache(config=config)
     return Cache(layers=[Slab(capacity) for _ in DynamicCache(config=config).layers])
+
+
+def joined(caches: Sequence[Cache]) -> Cache:
+    """Caches of slabs, of equal length and capacity, as one with the rows of all."""
+    return Cache(layers=[Slab.joined(layers) for layers in zip(*(cache.layers for cache in caches), strict=True)])
 
 
 def selected(cache: Cache, rows: Tensor, capacity: int) -> Cache:

@@ -7,7 +7,7 @@
 
 What makes it fast, and why none of it changes a number:
 
-    batches        rows of similar length up to a token budget, padded on the left       ..5 6 7 | new tokens
+    batches        rows of similar length up to a budget, padded on the left             ..5 6 7 | new tokens
     early exit     rows that ended leave the batch; the caches of the others are copied together
     shared heads   what all rows of a batch start with (a definition, exemplars) is read once   [head] ..5 6 | new
     one prefix     a question is read once, its options continue from copies of its cache
@@ -55,8 +55,8 @@ class Engine:
 
     Args:
         loaded: the model, its tokenizer and its special tokens.
-        tokens_per_batch: rows x width that are computed together. By default 4,096 on CPU (more falls out of its
-            caches: slower, measured) and 32,768 elsewhere.
+        tokens_per_batch: rows x width that are read together; four times as many are held while answers are written.
+            By default 4,096 on CPU (more falls out of its caches: slower, measured) and 32,768 elsewhere.
     """
 
     def __init__(self, loaded: LoadedModel, *, tokens_per_batch: int | None = None) -> None:
@@ -93,9 +93,10 @@ class Engine:
         """
         rows = [self._begun(row) for row in prompts]
         self._check_room([len(row) + 1 for row in rows])
+        costs = [len(row) + max_new_tokens for row in rows]
         results: list[Completion | None] = [None] * len(rows)
         with self._scoring():
-            for head, batch in self.reader.batches(rows, [len(row) + max_new_tokens for row in rows]):
+            for head, batch in self.reader.batches(rows, costs, steps=max_new_tokens):
                 written = self._generate([rows[index] for index in batch], max_new_tokens, tuple(stop), head)
                 for index, completion in zip(batch, written, strict=True):
                     results[index] = completion
@@ -234,7 +235,7 @@ class Engine:
         results: list[list[float]] = [[] for _ in rows]
         costs = [len(row) + len(choices) * width for row, choices, width in zip(rows, options, widths, strict=True)]
         with self._scoring():
-            for head, batch in self.reader.batches(rows, costs):
+            for head, batch in self.reader.batches(rows, costs, steps=1):
                 scored = self._score([rows[i] for i in batch], [[list(o) for o in options[i]] for i in batch], head)
                 for index, values in zip(batch, scored, strict=True):
                     results[index] = values
