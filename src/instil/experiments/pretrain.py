@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from instil.errors import RecipeError
 from instil.experiments.texts import GROUP, Documents, installed_texts
 from instil.fingerprint import fingerprint
+from instil.models.linear import use_onednn
 from instil.models.loading import LoadedModel, save
 from instil.recipe import Section, dump_yaml, load_yaml, override, parse
 from instil.records import PromptFormat
@@ -171,6 +172,7 @@ def _fresh(recipe: PretrainRecipe, backend: tokenizers.Tokenizer, form: PromptFo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = LlamaForCausalLM(config)
+    use_onednn(model)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

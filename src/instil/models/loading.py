@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from instil.errors import ModelError
 from instil.fingerprint import fingerprint, fingerprint_file
+from instil.models.linear import use_onednn
 from instil.records import PromptFormat
 from instil.runs import write_json, writing_folder
 
@@ -115,7 +116,7 @@ def load(path_or_name: str | Path, *, device: str = "auto", dtype: Dtype = "auto
         pad_id=int(eos_id if pad_id is None else pad_id),
         max_length=_max_length(config, tokenizer),
         device=where,
-        fingerprint=_fingerprint(folder),
+        fingerprint=model_fingerprint(folder),
         path=str(path_or_name),
     )
 
@@ -264,7 +265,10 @@ def _model(folder: Path, config: Any, device: torch.device, dtype: Dtype) -> Pre
             f"the weights in {folder} lack {absent[0]}" + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""),
             remedy="It would start at random; copy or download the whole folder again",
         )
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    if device.type == "cpu":
+        use_onednn(model)
+    return model
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -317,7 +321,8 @@ def _form(folder: Path) -> PromptFormat:
         ) from None
 
 
-def _fingerprint(folder: Path) -> str:
+def model_fingerprint(folder: Path) -> str:
+    """Names the content of a model folder: weights, configuration, tokenizer, prompt format."""
     paths = [
         *folder.glob("*.safetensors"),
         *(folder / name for name in ("config.json", "tokenizer.json", "instil.json")),
