@@ -70,6 +70,10 @@ def quickstart_report() -> dict[str, Any]:
             "tuned_skills": {"base": score(0.91), "tuned": score(0.74)},
             "unseen_skills": {"base": score(0.88), "tuned": score(0.69)},
         },
+        "compositions": {
+            "answer_alone": {"base": score(0.03), "tuned": score(0.16)},
+            "with_steps": {"base": score(0.02), "tuned": score(0.38)},
+        },
         "clusters": [
             {
                 "cluster": name,

@@ -50,7 +50,18 @@ def check(page: str) -> None:
 def test_the_quickstart_page_is_whole_and_loads_nothing(quickstart_report: Any):
     page = render_quickstart(quickstart_report)
     check(page)
-    for part in ("figure", "gains", "probes", "forgetting", "clusters", "samples", "loss", "notes", "made"):
+    for part in (
+        "figure",
+        "gains",
+        "compositions",
+        "probes",
+        "forgetting",
+        "clusters",
+        "samples",
+        "loss",
+        "notes",
+        "made",
+    ):
         assert f'id="{part}"' in page
     assert "&lt;script&gt;alert(1)" in page
 

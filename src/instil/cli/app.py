@@ -18,7 +18,8 @@ from typing import Annotated
 
 import typer
 
-from instil.cli import mix, pretrain, quickstart, recipe, tasks, tune
+from instil.cli import chat, mix, pretrain, quickstart, recipe, tasks, tune
+from instil.cli import eval as evaluation
 from instil.cli.output import complain
 from instil.errors import InstilError
 
@@ -68,6 +69,8 @@ app.command("quickstart")(quickstart.quickstart)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(mix.app, name="mix")
 app.command("tune")(tune.tune)
+app.command("eval")(evaluation.evaluate)
+app.command("chat")(chat.chat)
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(recipe.app, name="recipe")
 

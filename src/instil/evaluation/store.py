@@ -58,14 +58,27 @@ class Store:
             raise RunError(f"{path} holds other results ({names})", remedy="Give another --out")
 
     def resume(self, asked: Asked) -> dict[str, SampleScore]:
-        """What an earlier call with the same mark had answered before it was stopped; else begins anew."""
+        """What an earlier call with the same mark had answered, whether it was stopped or not; else begins anew."""
         lines = self.partial.read_text("utf-8", errors="replace").splitlines() if self.partial.is_file() else []
         mark, *rows = [_parsed(line) for line in lines] or [{}]
+        if self._whole():
+            mark, rows = (
+                self.mark,
+                [_parsed(line) for line in (self.out / "samples.jsonl").read_text("utf-8").splitlines()],
+            )
         rows = [row for row in rows if row.get("key") in asked] if mark == self.mark else []
         # Written anew, so that a line that a kill cut short is gone before more follow it.
         write_text(self.partial, "".join(json.dumps(row) + "\n" for row in [self.mark, *rows]))
         prompts = {key: item.prompt for key, (_, item) in asked.items() if item.prompt is not None}
         return {row["key"]: _sample(row, prompts[row["key"]]) for row in rows}
+
+    def _whole(self) -> bool:
+        """Whether results with this very mark are there already, samples and all."""
+        try:
+            there = json.loads((self.out / "results.json").read_text("utf-8"))["suite"]["limit"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return bool(there == self.mark["limit"]) and (self.out / "samples.jsonl").is_file()
 
     def keep(self, samples: Mapping[str, SampleScore], asked: Asked) -> None:
         """Add answers to the partial file."""

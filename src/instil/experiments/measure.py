@@ -6,6 +6,8 @@ tables(before, after)                              base, tuned and paired differ
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -80,11 +82,22 @@ def measure(
     """
     results = []
     for suite in suites:
+        folder = out / _folder(suite.name)
+        _clear(folder, loaded.fingerprint, suite.fingerprint)
         with watch(suite.name) as advance:
-            results.append(
-                evaluate_suite(loaded, suite, out=out / _folder(suite.name), limit=limit, on_progress=advance)
-            )
+            results.append(evaluate_suite(loaded, suite, out=folder, limit=limit, on_progress=advance))
     return results
+
+
+def _clear(folder: Path, model: str, suite: str) -> None:
+    """Remove what an earlier, shorter part of the same run had measured of another model or suite."""
+    try:
+        there = json.loads((folder / "results.json").read_text("utf-8"))
+        known = (there["model"]["fingerprint"], there["suite"]["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if known != (model, suite):
+        shutil.rmtree(folder)
 
 
 def tables(before: Sequence[SuiteResult], after: Sequence[SuiteResult]) -> list[SuiteTable]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from instil.experiments.windows import Windows
 from instil.mixtures.encode import Encoder
 from instil.mixtures.load import assemble
 from instil.mixtures.mixture import Mixture
-from instil.models.loading import LoadedModel, load, save
+from instil.models.loading import LoadedModel, load, model_fingerprint, save
 from instil.reports.report import RunReport
 from instil.reports.run import render_run
 from instil.runs import RunFolder, write_json, write_text
@@ -171,7 +171,8 @@ def tune(
         run.say(f"saved the tuned model to {out / 'model'}")
         if not prepared.suites:
             return RunResult(out, training, None)
-        after = _timed(phases, "tuned", lambda: _ask(prepared, run, "tuned", watch))
+        tuned = replace(prepared, loaded=_as_saved(loaded, out / "model"))
+        after = _timed(phases, "tuned", lambda: _ask(tuned, run, "tuned", watch))
         report = run_report(recipe, mixture, loaded, run, training, before, after)
         report["seconds"] = time.monotonic() - begun
         report["made"] = how_made(recipe, out, phases, command)
@@ -181,6 +182,11 @@ def tune(
         run.say(report["verdict"])
         run.say(f"the report is {out / 'report.html'}")
     return RunResult(out, training, report)
+
+
+def _as_saved(loaded: LoadedModel, folder: Path) -> LoadedModel:
+    """The model in memory, by the name and fingerprint of what was written."""
+    return replace(loaded, path=str(folder), fingerprint=model_fingerprint(folder))
 
 
 def _compares(recipe: Recipe) -> bool:

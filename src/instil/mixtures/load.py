@@ -49,6 +49,8 @@ def load_mixture(
             f"{origin} has no mapping `mixture` with `sources`",
             remedy="Name at least one source, such as {collection: pocket}",
         )
+    if whole and raw.get("seed") is not None:  # a recipe's one seed reaches its mixture, as it does in a run
+        section = {"seed": raw["seed"], **section}
     spec = parse(MixtureSpec, section, origin=f"{origin}, mixture" if whole else origin)
     root = data if data is not None else raw.get("data") if whole else None
     if root is not None and not isinstance(root, (str, Path)):

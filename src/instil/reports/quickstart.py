@@ -46,7 +46,6 @@ def render_quickstart(report: QuickstartReport) -> str:
         *(_kind_row(kind, pair) for kind, pair in kinds.items()),
     ]
     gains = report.get("gains")
-    forgetting = report.get("forgetting")
     return render(
         "quickstart.html",
         title=f"instil quickstart: {report['verdict']}",
@@ -56,7 +55,10 @@ def render_quickstart(report: QuickstartReport) -> str:
         main_figure=interval_plot(rows, caption="Base against tuned, percent right"),
         gains_figure=_gains_figure(gains) if gains else None,
         probes=_probe_table(report["base_probes"]) if "base_probes" in report else None,
-        forgetting_figure=_forgetting_figure(forgetting) if forgetting else None,
+        forgetting_figure=_figure_of(
+            report.get("forgetting"), "The base's own skills before and after tuning, percent right"
+        ),
+        compositions_figure=_figure_of(report.get("compositions"), "Unseen compositions, percent right"),
         loss_figure=loss_plot([(point["step"], point["loss"]) for point in report.get("loss_curve", [])]),
     )
 
@@ -130,6 +132,7 @@ def _probe_table(probes: Mapping[str, Mapping[str, Score]]) -> dict[str, object]
     return {"parts": [_PARTS.get(part, _words(part)) for part in probes], "rows": rows}
 
 
-def _forgetting_figure(forgetting: Mapping[str, Pair]) -> Markup:
-    rows = [pair_row(_words(name), pair) for name, pair in forgetting.items()]
-    return interval_plot(rows, caption="The base's own skills before and after tuning, percent right")
+def _figure_of(pairs: Mapping[str, Pair] | None, caption: str) -> Markup | None:
+    if not pairs:
+        return None
+    return interval_plot([pair_row(_words(name), pair) for name, pair in pairs.items()], caption=caption)
