@@ -59,13 +59,13 @@ class Store:
 
     def resume(self, asked: Asked) -> dict[str, SampleScore]:
         """What an earlier call with the same mark had answered, whether it was stopped or not; else begins anew."""
-        lines = self.partial.read_text("utf-8", errors="replace").splitlines() if self.partial.is_file() else []
-        mark, *rows = [_parsed(line) for line in lines] or [{}]
         if self._whole():
-            mark, rows = (
-                self.mark,
-                [_parsed(line) for line in (self.out / "samples.jsonl").read_text("utf-8").splitlines()],
-            )
+            lines = [json.dumps(self.mark), *(self.out / "samples.jsonl").read_text("utf-8").splitlines()]
+        elif self.partial.is_file():
+            lines = self.partial.read_text("utf-8", errors="replace").splitlines()
+        else:
+            lines = []
+        mark, *rows = [_parsed(line) for line in lines] or [{}]
         rows = [row for row in rows if row.get("key") in asked] if mark == self.mark else []
         # Written anew, so that a line that a kill cut short is gone before more follow it.
         write_text(self.partial, "".join(json.dumps(row) + "\n" for row in [self.mark, *rows]))
