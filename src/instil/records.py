@@ -51,8 +51,7 @@ class PromptFormat:
     @property
     def cue(self) -> str:
         """The part of the separator that the model reads: all but the white space at its end."""
-        stripped = self.separator.rstrip(" ")
-        return stripped
+        return self.separator.rstrip(" ")
 
     @property
     def lead(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,15 +78,24 @@ def table(results: Mapping[str, Any]) -> Table:
         grid.add_column(heading, overflow="fold")
     for heading in ("score", "95% interval", "n"):
         grid.add_column(heading, justify="right", no_wrap=True)
-    parts = [("overall", results["settings"]), ("group", results["groups"])]
-    if len(results["clusters"]) > len(results["settings"]):
-        parts.append(("cluster", results["clusters"]))
+    parts = [("overall", results["settings"]), ("group", _headlines("group", results["groups"]))]
+    clusters = _headlines("cluster", results["clusters"])
+    if len({row["cluster"] for row in clusters}) > 1:
+        parts.append(("cluster", clusters))
     for kind, rows in [*parts, ("task", results["tasks"])]:
         for row in rows:
             grid.add_row(str(row.get(kind, kind)), *_cells(row), style="bold" if kind == "overall" else "")
         if rows:
             grid.add_section()
     return grid
+
+
+def _headlines(kind: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first metric of each; the others stand in results.json."""
+    first: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault((row[kind], row["setting"], row["method"]), row)
+    return list(first.values())
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -172,7 +172,8 @@ def build_suite(spec: SuiteSpec, data: Path | None = None) -> Suite:
 
 
 def _open(source: SuiteSource, data: Path | None, suite: str) -> Collection:
-    from instil.tasks.registry import DECLARED, open_collection
+    from instil.tasks.collections import DECLARED
+    from instil.tasks.registry import open_collection
 
     own = source.path is not None and Path(source.path).exists()
     if source.collection in DECLARED and data is None and not own:
