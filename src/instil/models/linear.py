@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 #: Below so many rows (a token at a time, when few answers are written) MKL is faster.
 _FEWEST_ROWS = 16
+#: oneDNN writes and keeps machine code for every number of rows that it meets. Batches differ in every step, so without
+#: rounding up that would take longer than the products and fill gigabytes.
+_ROWS = 64
 
 
 def use_onednn(model: nn.Module) -> bool:
@@ -54,8 +57,14 @@ class OneDNNLinear(nn.Linear):
         rows_MK = input.reshape(-1, input.shape[-1])
         if not plain or torch.is_autocast_enabled("cpu") or len(rows_MK) < _FEWEST_ROWS:
             return super().forward(input)
-        output: Tensor = _Linear.apply(rows_MK, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return output.view(*input.shape[:-1], output.shape[-1])
+        padded: Tensor = _Linear.apply(_whole(rows_MK), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return padded[: len(rows_MK)].view(*input.shape[:-1], padded.shape[-1])
+
+
+def _whole(rows_MK: Tensor) -> Tensor:
+    """The rows, and zeros up to a multiple of `_ROWS`."""
+    missing = -len(rows_MK) % _ROWS
+    return nn.functional.pad(rows_MK, (0, 0, 0, missing)) if missing else rows_MK
 
 
 class _Linear(torch.autograd.Function):
