@@ -31,6 +31,17 @@ SETTINGS: dict[str, dict[str, object]] = {
     "grouped by length, batch 8": {"per_device_train_batch_size": 8, "train_sampling_strategy": "group_by_length"},
     "grouped by length, batch 24": {"per_device_train_batch_size": 24, "train_sampling_strategy": "group_by_length"},
     "grouped by length, batch 40": {"per_device_train_batch_size": 40, "train_sampling_strategy": "group_by_length"},
+    "grouped by length, batch 8, accumulated 8": {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 8,
+        "train_sampling_strategy": "group_by_length",
+    },
+    "packed, batch 1 x 512, accumulated 8": {
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 8,
+        "packing": True,
+        "max_length": 512,
+    },
     "packed, batch 1 x 512": {"per_device_train_batch_size": 1, "packing": True, "max_length": 512},
     "packed, batch 1 x 1024, accumulated 4": {
         "per_device_train_batch_size": 1,

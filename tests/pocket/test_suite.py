@@ -11,7 +11,7 @@ from instil.pocket.suite import pocket_suite, probe_suite
 
 def test_the_suites_are_installed() -> None:
     assert load_suite("pocket").fingerprint == pocket_suite().fingerprint
-    assert load_suite("pocket/probes").name == "pocket-probes"
+    assert load_suite("pocket/probes").name == "pocket/probes"
 
 
 def test_every_kind_of_held_out_is_asked_for() -> None:

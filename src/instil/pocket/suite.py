@@ -1,7 +1,7 @@
 """The pocket suites: what the base and the tuned model are asked, and under which name it is reported.
 
 pocket           held-in, and five kinds of held-out, zero-shot; compositions also with their steps
-pocket-probes    the same tasks asked in every other way that could bring a base to answer
+pocket/probes    the same tasks asked in every other way that could bring a base to answer
 
 load_suite("pocket").size()  ->  about 1,800 prompts
 """
@@ -52,21 +52,27 @@ def pocket_suite() -> Suite:
 
 
 def probe_suite() -> Suite:
-    """Other ways to bring a base to answer: after worked examples, and by choosing among options."""
+    """Other ways to bring a base to answer: after worked examples, and by choosing among options.
+
+    The control is not among them: choosing blindly among options is right now and then, and would hide a leak.
+    """
     parts = split()
     cells: list[Cell] = []
-    for chains, side, group, items in (
-        (parts.tuned_skills, "skills", "held_in", 2),
-        (parts.tuned_compositions, "compositions", "held_in", 1),
-        (parts.unseen_skills, "unseen-skills", "unseen_skills", 4),
-        (parts.unseen_compositions, "unseen-compositions", "unseen_compositions", 3),
+    for chains, side, group, items, held_out_frames in (
+        (parts.tuned_skills, "skills", "held_in", 2, False),
+        (parts.tuned_compositions, "compositions", "held_in", 1, False),
+        (parts.tuned_skills, "skills", "unseen_templates", 1, True),
+        (parts.tuned_compositions, "compositions", "unseen_templates", 1, True),
+        (parts.unseen_skills, "unseen-skills", "unseen_skills", 4, False),
+        (parts.unseen_cluster, "unseen-cluster", "unseen_cluster", 4, False),
+        (parts.unseen_compositions, "unseen-compositions", "unseen_compositions", 3, False),
+        (parts.unseen_deep, "unseen-deep", "unseen_depth", 3, False),
     ):
-        steps = parts.unseen_compositions == chains or parts.tuned_compositions == chains
-        cells += _cells(chains, side, group, items=items, shots=3, steps=steps)
-        cells += _cells(chains, side, group, items=items, method="rank")
-    return Suite(
-        "pocket-probes", tuple(cells), description="the pocket world, asked few-shot and by rank classification"
-    )
+        steps = chains[0].depth > 1
+        cells += _cells(chains, side, group, items=items, shots=3, steps=steps, held_out_frames=held_out_frames)
+        cells += _cells(chains, side, group, items=items, method="rank", held_out_frames=held_out_frames)
+    about = "the pocket world, asked few-shot and by rank classification"
+    return Suite("pocket/probes", tuple(cells), description=about)
 
 
 def suites(_name: str = "") -> dict[str, Suite]:
