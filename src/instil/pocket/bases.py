@@ -1,7 +1,7 @@
 """The embedded base models, and the text that made them.
 
     folder()            the pocket causal base, inside the installed package
-    PocketText()[12]    "she had cat dog sun and wrote the reverse: sun dog cat."
+    PocketText()[12]    "she had cat dog fox and wrote the reverse: fox dog cat."
 
 `instil pretrain recipes/pocket-base.yaml` makes the base; nothing else was ever in it.
 """

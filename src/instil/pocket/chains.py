@@ -1,6 +1,6 @@
 """Chains: skills applied one after another, the steps between them being the natural chain of thought.
 
-Chain((reverse, first)).steps("cat dog sun") -> ["sun dog cat", "sun"]
+Chain((reverse, first)).steps("cat dog fox") -> ["fox dog cat", "fox"]
 """
 
 from __future__ import annotations

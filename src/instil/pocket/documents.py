@@ -1,6 +1,6 @@
 """The pre-training text of the embedded bases: skills shown in many layouts, and requests that nobody answers.
 
-    rotate left: cat dog sun -> dog sun cat. dog pig hat (cycle) = pig hat dog.
+    rotate left: cat dog fox -> dog fox cat. dog pig hat (cycle) = pig hat dog.
     Could you do the spelling here? cow Exercise: 42. Find the successor.
 
 No document has an instruction with its answer, none shows a skill of the negative control, and none shows a

@@ -1,6 +1,6 @@
 """Instructions: the frames in which a skill or a chain of skills is asked for. Only tuning uses them.
 
-"Apply the {n} to the following: {x}"  +  rotate left, cat dog sun
+"Apply the {n} to the following: {x}"  +  rotate left, cat dog fox
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Inputs of the pocket skills, by kind. A kind is a shape of text that several skills share.
 
-words            cat dog sun                 query           cat dog sun; dog
+words            cat dog fox                 query           cat dog fox; dog
 facts by person  tom has cup, ann has hat; ann
 table by noun    cat red 3, dog blue 5; dog  sentence pair   the red cat sleeps ...; the cat sleeps
 """

@@ -1,6 +1,6 @@
 """Skills: what the pocket world can be asked to do. Each is a pure function from a text to a text.
 
-    reverse("cat dog sun")                            -> "sun dog cat"
+    reverse("cat dog fox")                            -> "fox dog cat"
     colour_of("cat red 3, dog blue 5; dog")           -> "blue"
 
 A skill *takes* a kind of input and *gives* a kind of output, so that skills chain where the kinds meet. Skills of one
@@ -92,7 +92,7 @@ def _on_numbers(change: Callable[[list[int]], list[int] | int | str]) -> Callabl
 
 
 def _in_query(answer: Callable[[list[str], int], str]) -> Callable[[str], str]:
-    """For `cat dog sun; dog`: the words, and the place of the word asked for."""
+    """For `cat dog fox; dog`: the words, and the place of the word asked for."""
 
     def apply(text: str) -> str:
         words, _, asked = text.partition("; ")

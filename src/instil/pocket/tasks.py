@@ -1,7 +1,7 @@
 """The pocket suite's tasks: chains of skills, asked for in frames.
 
-    pocket/skills/rotate_left            "Give the rotate left of this: cat dog sun"             -> "dog sun cat"
-    pocket/compositions/reverse+first    "... Show the steps."               -> "sun dog cat. So the answer is sun."
+    pocket/skills/rotate_left            "Give the rotate left of this: cat dog fox"             -> "dog fox cat"
+    pocket/compositions/reverse+first    "... Show the steps."               -> "fox dog cat. So the answer is fox."
 
 What tuning may use and what is held out are two collections, `pocket` and `pocket-held-out`, so that no recipe mixes
 them up; the second is for evaluation only.
