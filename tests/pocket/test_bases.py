@@ -35,6 +35,11 @@ def test_the_base_says_which_recipe_made_it_and_that_recipe_is_the_one_in_the_re
         assert {key: details[section][key] for key in recipe[section]} == recipe[section]
 
 
+def test_the_text_is_still_the_one_that_the_base_read() -> None:
+    """The fingerprint in the run that made the shipped weights. If this fails, the base must be pre-trained again."""
+    assert PocketText().fingerprint == "5f224bd9149b0ffcb45029ecd8cc5986"
+
+
 def test_the_tokenizer_in_the_package_is_the_one_that_the_text_gives(base: LoadedModel) -> None:
     assert PocketText().tokenizer().get_vocab() == base.backend.get_vocab()
 
