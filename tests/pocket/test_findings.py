@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from instil.pocket.findings import Answers, difference, score
+from instil.evaluation.results import Answered, SuiteResult
+from instil.evaluation.scoring import SampleScore
+from instil.evaluation.suite import Cell, Suite
+from instil.mixtures.settings import Setting
+from instil.pocket.findings import Answers, clusters, compositions_by_form, difference, score
+from instil.pocket.split import split
+from instil.pocket.tasks import EVALUATE, task
+from instil.records import Prompt
 
 
 class Fixed(Answers):
@@ -34,3 +41,55 @@ def test_a_difference_pairs_tasks_and_leaves_out_what_one_side_lacks() -> None:
     gap = difference({"a": [0.0], "b": [0.5, 0.5], "z": [1.0]}, {"a": [1.0], "b": [1.0, 1.0], "c": [0.0]})
     assert gap["score"] == pytest.approx(0.75)
     assert gap["n"] == 3
+
+
+def test_a_difference_that_is_the_same_for_every_task_has_an_interval_on_both_sides() -> None:
+    tasks = {str(number): [0.0] for number in range(20)}
+    assert difference(tasks, tasks)["ci95"] == pytest.approx([-0.161, 0.161], abs=1e-3)
+    lost = difference({name: [1.0] for name in tasks}, tasks)
+    assert (lost["score"], lost["ci95"][0]) == (-1.0, -1.0)
+
+
+def answered(cell: Cell, scores: list[float], *metrics: str) -> Answered:
+    named = metrics or ("exact_match",)
+    samples = {
+        f"{cell.name}|{place}": SampleScore(
+            Prompt("?", "!"), "?", cell.method, "", "", ("!",), dict.fromkeys(named, value)
+        )
+        for place, value in enumerate(scores)
+    }
+    return Answered(cell, samples, {})
+
+
+def test_the_frames_of_one_composition_count_as_one_task() -> None:
+    """An interval over other compositions must not take a composition in other words for another one."""
+    parts = []
+    for number, chain in enumerate(split().unseen_compositions[:4]):
+        for held_out in (False, True):
+            made = task(chain, side="unseen-compositions", part=EVALUATE, held_out_frames=held_out)
+            for cot in (False, True):
+                named = tuple(one.name for one in made.templates if one.cot is cot)
+                cell = Cell(made, Setting(cot=cot), groups=("unseen_compositions",), templates=named)
+                parts.append(answered(cell, [float(number > 1)] * 3))
+    answers = Answers(SuiteResult(Suite("s", tuple(part.cell for part in parts)), tuple(parts), {}))
+    found = compositions_by_form(answers, answers)["with_steps"]["base"]
+    assert found["n"] == 24
+    assert found == score({str(number): [float(number > 1)] * 6 for number in range(4)})
+
+
+def test_the_table_of_clusters_shows_the_base_at_its_best() -> None:
+    every = ("held_in", "unseen_skills", "unseen_cluster", "unseen_compositions")
+    cells = [
+        Cell(task(chain, side="unseen-skills", part=EVALUATE), groups=every) for chain in split().unseen_skills[:6]
+    ]
+    zero = [answered(cell, [0.0, 0.0], "exact_match", "starts_with") for cell in cells]
+    ranked = [
+        answered(Cell(cell.task, method="rank", groups=cell.groups, metrics=("accuracy",)), [1.0, 1.0], "accuracy")
+        for cell in cells
+    ]
+    suite, probes = (
+        SuiteResult(Suite("s", tuple(part.cell for part in parts)), tuple(parts), {}) for parts in (zero, ranked)
+    )
+    rows = clusters(Answers(suite, probes), Answers(suite))
+    assert len(rows) >= 4
+    assert all(row["base"]["score"] == 1.0 and row["tuned"]["score"] == 0.0 for row in rows)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from instil.evaluation.results import Answered, SuiteResult
-from instil.evaluation.statistics import Estimate, mean_over_tasks
+from instil.evaluation.statistics import Estimate, mean_over_tasks, paired
 from instil.fingerprint import keyed_order
 from instil.pocket.dice import Dice
 from instil.pocket.split import split
@@ -39,7 +39,7 @@ _NOTES = {
     "unseen_cluster": "whole families of skills that no tuning prompt asked for",
     "unseen_compositions": "two tuned skills in a row, never shown or asked for together; with and without steps",
     "unseen_depth": "three tuned skills in a row, where tuning never went beyond two",
-    "negative_control": "skills that no pre-training text shows: a score here would be a leak",
+    "negative_control": "skills that no pre-training text shows, asked zero-shot: a score here would be a leak",
 }
 _SAMPLES_A_KIND = 3
 _CHANCE_DRAWS = 100
@@ -103,8 +103,9 @@ def score(units: Units) -> Score:
 def difference(before: Units, after: Units) -> Score:
     """After minus before, task by task, on the tasks that both have."""
     shared = [name for name in after if name in before]
-    gaps = {name: [_mean(after[name]) - _mean(before[name])] for name in shared}
-    result = as_score(mean_over_tasks(gaps))
+    # The two may hold different items of a task (few-shot asks fewer), so tasks are paired, not items.
+    sides = [{name: [_mean(units[name])] for name in shared} for units in (before, after)]
+    result = as_score(paired(*sides).difference)
     return {**result, "n": sum(len(after[name]) for name in shared)}
 
 
@@ -147,12 +148,11 @@ def compositions_by_form(base: Answers, tuned: Answers) -> dict[str, Pair]:
     """Unseen compositions where the answer alone is asked for, and where the steps are."""
 
     def units(answers: Answers, cot: bool) -> dict[str, list[float]]:
-        parts = [part for part in answers.suite.answered if part.cell.setting.cot is cot and part.samples]
-        return {
-            part.cell.task.name + part.cell.name: part.scores()
-            for part in parts
-            if "unseen_compositions" in part.cell.groups
-        }
+        found: dict[str, list[float]] = {}
+        for part in answers.suite.answered:
+            if part.cell.setting.cot is cot and part.samples and "unseen_compositions" in part.cell.groups:
+                found.setdefault(part.cell.task.name, []).extend(part.scores())
+        return found
 
     names = {"answer_alone": False, "with_steps": True}
     return {name: {"base": score(units(base, cot)), "tuned": score(units(tuned, cot))} for name, cot in names.items()}
@@ -175,7 +175,7 @@ def control_chance() -> float:
 
 
 def clusters(base: Answers, tuned: Answers) -> list[Cluster]:
-    """A row for every cluster and side of the split."""
+    """A row for every cluster and side of the split; the base stands at its best of each side."""
     sides = {
         "held-in": "held_in",
         "unseen skills": "unseen_skills",
@@ -187,7 +187,7 @@ def clusters(base: Answers, tuned: Answers) -> list[Cluster]:
         names = {
             part.cell.task.name: part.cell.task.cluster for part in tuned.suite.answered if group in part.cell.groups
         }
-        before, after = base.units((group,)), tuned.units((group,))
+        before, after = base.best((group,))[1], tuned.units((group,))
         for cluster in sorted(set(names.values())):
             mine = [name for name in names if names[name] == cluster]
             rows.append(
