@@ -93,6 +93,22 @@ def test_the_run_page_shows_base_tuned_and_change(run_report: Any):
     assert "Apache-2.0" in page
 
 
+def test_prompts_are_counted_once_however_many_metrics_judge_them(run_report: Any):
+    groups = run_report["suites"][0]["groups"]
+    groups.insert(1, {**groups[0], "metric": "exact_match"})
+    assert "1,200 prompts, scored by rouge_l and exact_match and accuracy." in render_run(run_report)
+
+
+def test_the_page_speaks_of_the_own_form_only_where_that_was_asked(quickstart_report: Any):
+    assert "The last row asks in the form" in render_quickstart(quickstart_report)
+    for probes in quickstart_report["base_probes"].values():
+        del probes["own_form"]
+        probes["few_shot_lenient"] = probes["lenient"]
+    page = render_quickstart(quickstart_report)
+    assert "The last row asks in the form" not in page
+    assert "Few-shot, lenient matching" in page
+
+
 def test_the_run_page_works_without_a_base(run_report: Any):
     for table in run_report["suites"]:
         for group in table["groups"]:
@@ -155,3 +171,9 @@ def test_reports_import_neither_torch_nor_transformers():
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'altair')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_figure_shows_headlines_and_the_table_everything(run_report: Any):
+    run_report["suites"][0]["groups"][1]["headline"] = False
+    page = render_run(run_report)
+    assert "1,200 prompts. The figure shows 3 lines, the table all 4." in page

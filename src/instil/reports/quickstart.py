@@ -26,7 +26,8 @@ _PROBES: Mapping[str, tuple[str, str]] = {
     "zero_shot": ("Zero-shot", "the instruction alone, exact match"),
     "few_shot": ("Few-shot", "after worked examples, exact match"),
     "rank": ("Rank classification", "the likeliest of the given options"),
-    "lenient": ("Lenient matching", "a right beginning counts"),
+    "lenient": ("Lenient matching", "zero-shot, a right beginning counts"),
+    "few_shot_lenient": ("Few-shot, lenient matching", "after worked examples, a right beginning counts"),
     "own_form": ("In its own form", "as in its pre-training text"),
 }
 _PARTS: Mapping[str, str] = {"held_in": "Held-in", "held_out": "Held-out"}
@@ -129,7 +130,8 @@ def _probe_table(probes: Mapping[str, Mapping[str, Score]]) -> dict[str, object]
         name, meaning = _PROBES.get(way, (_words(way), ""))
         cells: Sequence[Score | None] = [scores.get(way) for scores in probes.values()]
         rows.append({"name": name, "meaning": meaning, "cells": cells})
-    return {"parts": [_PARTS.get(part, _words(part)) for part in probes], "rows": rows}
+    parts = [_PARTS.get(part, _words(part)) for part in probes]
+    return {"parts": parts, "rows": rows, "own_form": "own_form" in ways}
 
 
 def _figure_of(pairs: Mapping[str, Pair] | None, caption: str) -> Markup | None:

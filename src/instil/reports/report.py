@@ -132,12 +132,16 @@ class SuiteGroup(TypedDict):
     gain: NotRequired[Score]
     """Tuned - base on the same samples (paired)."""
     chance: NotRequired[float]
+    headline: NotRequired[bool]
+    """Whether the figure shows it; further metrics of the same answers stand in the table alone."""
 
 
 class SuiteTable(TypedDict):
     """All groups of a suite; the first is the whole suite in its first setting."""
 
     suite: str
+    prompts: int
+    """How many each model answered."""
     groups: Sequence[SuiteGroup]
 
 

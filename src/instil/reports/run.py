@@ -35,13 +35,14 @@ def run_verdict(suites: Sequence[SuiteTable]) -> str:
     if not heads:
         return "The model was tuned; no suite was run, so nothing is known about what it gained."
     parts = [_told(name, head) for name, head in heads]
-    return "; ".join(parts) + "."
+    said = "; ".join(parts)
+    return said[0].upper() + said[1:] + "."
 
 
 def _told(name: str, head: SuiteGroup) -> str:
     tuned = head["tuned"]
     if "base" not in head:
-        return f"On {name} ({head['setting']}) the tuned model scores {percent(tuned['score'], digits=1)}%"
+        return f"on {name} ({head['setting']}) the tuned model scores {percent(tuned['score'], digits=1)}%"
     numbers = f"from {percent(head['base']['score'], digits=1)}% to {percent(tuned['score'], digits=1)}%"
     gain = head.get("gain")
     low, high = (
@@ -50,21 +51,23 @@ def _told(name: str, head: SuiteGroup) -> str:
         else (tuned["ci95"][0] - head["base"]["ci95"][1], tuned["ci95"][1] - head["base"]["ci95"][0])
     )
     if low > 0:
-        return f"On {name} ({head['setting']}) tuning helped: {numbers}"
+        return f"on {name} ({head['setting']}) tuning helped: {numbers}"
     if high < 0:
-        return f"On {name} ({head['setting']}) tuning did harm: {numbers}"
-    return f"On {name} ({head['setting']}) no clear difference: {numbers}"
+        return f"on {name} ({head['setting']}) tuning did harm: {numbers}"
+    return f"on {name} ({head['setting']}) no clear difference: {numbers}"
 
 
 def _suite(table: SuiteTable) -> Mapping[str, Any]:
     groups = table["groups"]
-    shown = groups[:_MOST_ROWS]
+    headlines = [group for group in groups if group.get("headline", True)]
+    shown = headlines[:_MOST_ROWS]
     compared = any("base" in group for group in groups)
-    samples = sum(group["tuned"]["n"] for group in groups if group["group"] == groups[0]["group"])
+    # A setting has a row for each of its metrics: the same prompts, judged again.
+    asked = {group["setting"]: group["tuned"]["n"] for group in groups if group["group"] == groups[0]["group"]}
     metrics = " and ".join(dict.fromkeys(group["metric"] for group in groups))
     return {
         "suite": table["suite"],
-        "text": f"{samples:,} prompts, scored by {metrics}."
+        "text": f"{sum(asked.values()):,} prompts, scored by {metrics}."
         + (
             f" The figure shows the first {_MOST_ROWS} lines; the table has all {len(groups)}."
             if len(groups) > _MOST_ROWS
