@@ -150,6 +150,35 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         begin(tmp_path / "file")
 
 
+def test_a_folder_comes_back_where_the_one_that_should_replace_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").write_text("mine")
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if (path / "new").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(RunError, match="what was there before is untouched"), writing_folder(tmp_path / "model") as new:
+        (new / "new").write_text("better")
+    assert (tmp_path / "model" / "old").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_other_threads_or_another_device_are_said_when_a_run_goes_on(tmp_path: Path) -> None:
+    with begin(tmp_path) as run:
+        run.note(threads=2, device="cpu")
+    said: list[str] = []
+    with begin(tmp_path, resume=True, echo=said.append) as run:
+        run.note(threads=1, device="cpu")
+    assert said == ["threads was 2 and is 1 now: the result may differ in its last digits"]
+    assert json.loads((tmp_path / "fingerprint.json").read_text())["execution"] == {"threads": 1, "device": "cpu"}
+
+
 def test_errors_that_are_not_the_disks_pass_through(tmp_path: Path) -> None:
     with pytest.raises(KeyError), runs.disk_errors(tmp_path):
         raise KeyError("x")

@@ -130,7 +130,12 @@ def _put(folder: Path, target: Path) -> None:
     aside = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
         target.rename(aside)
-    folder.rename(target)
+    try:
+        folder.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
     sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -199,8 +204,10 @@ class RunFolder:
                 run._warn_of_versions()
             elif resume:
                 run.say(f"nothing to resume in {path}: starting from the beginning")
+            before = run._facts().get("execution", {}) if known else {}
             mark = {"recipe": _recipe_mark(recipe, changeable), "inputs": dict(inputs)}
-            write_json(path / "fingerprint.json", {**mark, "versions": _versions(), "machine": _machine()})
+            facts = {**mark, "versions": _versions(), "machine": _machine(), "execution": before}
+            write_json(path / "fingerprint.json", facts)
             write_text(path / "recipe.yaml", _yaml(recipe))
         except BaseException:
             run.close()
@@ -218,7 +225,7 @@ class RunFolder:
                     f"{_short(new.get(key))}",
                     remedy="Restore it, or give --out a new folder",
                 )
-        known = json.loads((self.path / "fingerprint.json").read_text("utf-8"))["inputs"]
+        known = self._facts()["inputs"]
         for name in sorted(known.keys() | inputs.keys()):
             if known.get(name) != inputs.get(name):
                 raise RunError(
@@ -228,16 +235,26 @@ class RunFolder:
                 )
 
     def _warn_of_versions(self) -> None:
-        before = json.loads((self.path / "fingerprint.json").read_text("utf-8"))
-        now = {**_versions(), **_machine()}
-        for name, old in {**before.get("versions", {}), **before.get("machine", {})}.items():
+        before = self._facts()
+        self._warn_of_changes(
+            {**before.get("versions", {}), **before.get("machine", {})}, {**_versions(), **_machine()}
+        )
+
+    def _warn_of_changes(self, before: Mapping[str, object], now: Mapping[str, object]) -> None:
+        for name, old in before.items():
             if name in now and now[name] != old:
                 self.say(f"{name} was {old} and is {now[name]} now: the result may differ in its last digits")
 
+    def _facts(self) -> dict[str, Any]:
+        """What `fingerprint.json` holds."""
+        facts: dict[str, Any] = json.loads((self.path / "fingerprint.json").read_text("utf-8"))
+        return facts
+
     def note(self, **facts: object) -> None:
-        """Add facts of the execution (threads, device) to the fingerprint."""
-        path = self.path / "fingerprint.json"
-        write_json(path, {**json.loads(path.read_text("utf-8")), "execution": facts})
+        """Add facts of the execution (threads, device) to the fingerprint; say which differ from an earlier part's."""
+        before = self._facts()
+        self._warn_of_changes(before.get("execution", {}), facts)
+        write_json(self.path / "fingerprint.json", {**before, "execution": facts})
 
     def say(self, message: str) -> None:
         """Tell the person, and keep it in `log.txt`."""

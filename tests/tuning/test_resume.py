@@ -50,12 +50,15 @@ def life(path: Path, *, dies_at: int | None = None, **changes: Any) -> None:
             raise RuntimeError("died")
         return window(step)
 
+    def told(step: int, _model: Any) -> dict[str, int]:
+        return {"at": step}
+
     recipe = {"tuning": spec.model_dump(mode="json")}
     changeable = [f"tuning.{key}" for key in CHANGEABLE]
     with RunFolder.open(
         path, recipe=recipe, inputs={"data": "d"}, changeable=changeable, resume=True, echo=lambda message: None
     ) as run:
-        tune(loaded, windows, spec, run, replay=documents, show_progress=False)
+        tune(loaded, windows, spec, run, replay=documents, evaluate=told, show_progress=False)
 
 
 def forked(path: Path, prepare: Callable[[], None] = lambda: None, **changes: Any) -> int:
@@ -195,6 +198,17 @@ def test_a_longer_run_continues_a_finished_one(tmp_path: Path) -> None:
     life(tmp_path / "parts", schedule_steps=STEPS, max_steps=14)
     life(tmp_path / "parts", schedule_steps=STEPS)
     assert same(end_of(tmp_path / "parts"), end_of(tmp_path / "whole"))
+
+
+def test_evaluations_between_logged_steps_survive_and_that_of_a_shorter_end_does_not(tmp_path: Path) -> None:
+    keys = {"schedule_steps": STEPS, "evaluate_every": 5, "save_every": 5}
+    life(tmp_path / "whole", **keys)
+    life(tmp_path / "parts", **keys, max_steps=5)
+    life(tmp_path / "parts", **keys, max_steps=14)
+    life(tmp_path / "parts", **keys)
+    rows = end_of(tmp_path / "parts")[1]
+    assert [row["step"] for row in rows if "evaluation" in row] == [5, 10, 15, 20, 24]
+    assert rows == end_of(tmp_path / "whole")[1]
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, whole: tuple[str, Any]) -> None:

@@ -182,9 +182,15 @@ class _Trainer(Generic[M]):
         state = restore_newest(self.checkpoints, self.model, self.optimizers, self.run.say)
         if state is not None:
             self.progress = Progress(**state)
-        step = self.progress.step
-        # the row of a last, uneven step belongs to the shorter run alone
-        self.run.keep_metrics(lambda row: row["step"] < step or (row["step"] == step and self._is_even(step)))
+        step, every = self.progress.step, self.spec.evaluate_every
+
+        def belongs(row: Mapping[str, Any]) -> bool:
+            """Whether this run has the row as well: those of a last, uneven step belong to the shorter run alone."""
+            if row["step"] != step:
+                return bool(row["step"] < step)
+            return every > 0 and step % every == 0 if "evaluation" in row else self._is_even(step)
+
+        self.run.keep_metrics(belongs)
         self.run.say(f"resuming at step {step} of {self.spec.max_steps}")
 
     def run_all(self, evaluate: Evaluate | None, stop: StopRequest, title: str, shown: bool) -> None:
