@@ -46,6 +46,16 @@ def test_eval_writes_the_folder_and_prints_a_table(tmp_path: Path, model: Path, 
     assert "held_out" in ran.output
 
 
+def test_names_in_brackets_are_shown_as_they_stand(tmp_path: Path, model: Path, app: typer.Typer) -> None:
+    suite = written(tmp_path, OWN.replace("group: held_out", "group: '[/held] [bold]'"))
+    arguments = ["eval", "--model", str(model), "--suite", str(suite), "--data", str(tmp_path), "--limit", "1"]
+    ran = CliRunner().invoke(
+        app, [*arguments, "--out", str(tmp_path / "[out]")], catch_exceptions=False, env={"COLUMNS": "160"}
+    )
+    assert "[/held] [bold]" in ran.output
+    assert "[out]/results.json" in ran.output
+
+
 def test_eval_refuses_before_anything_is_written(tmp_path: Path, model: Path, app: typer.Typer) -> None:
     out = tmp_path / "out"
     for arguments, error in (

@@ -16,6 +16,9 @@ from instil.evaluation.evaluate import evaluate_suite
 from instil.evaluation.results import compare
 from instil.evaluation.suite import Cell, Suite
 from instil.mixtures.settings import Setting
+from instil.records import Example
+from instil.tasks.task import Task
+from instil.tasks.template import Template
 
 
 def suite(**more: Any) -> Suite:
@@ -116,6 +119,16 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     assert progress[0][0] > 10
     assert again.samples == whole.samples
     assert rows(tmp_path / "cut" / "samples.jsonl") == rows(tmp_path / "whole" / "samples.jsonl")
+
+
+def test_a_finished_evaluation_is_found_whole_whatever_its_texts_hold(tmp_path: Path) -> None:
+    rows = [Example(str(n), {"text": f"one{mark}two"}) for n, mark in enumerate(("\u2028", "\x85", "\n", " "))]
+    odd = Task("toy/odd", "c", "toy", (Template("echo", "Repeat: {{ text }}", "{{ text }}"),), rows)
+    asked = Suite("odd", (Cell(odd, max_new_tokens=2),))
+    evaluate_suite(tiny(), asked, out=tmp_path)
+    progress: list[tuple[int, int]] = []
+    evaluate_suite(tiny(), asked, out=tmp_path, on_progress=lambda *at: progress.append(at))
+    assert progress[0] == (4, 4)
 
 
 def test_answers_of_another_limit_are_not_taken_up(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 import yaml
 
 from instil.errors import DataError, ModelError, RecipeError, RunError
+from instil.experiments.card import card
 from instil.experiments.recipe import Recipe, read_recipe, resolve
-from instil.experiments.tune import RunResult, dry_run, tune
+from instil.experiments.tune import RunResult, dry_run, prepare, tune
 from instil.fingerprint import fingerprint_file
+from instil.tuning.loop import TrainResult
 
 
 def run(recipe: Recipe, out: Path, **more: Any) -> RunResult:
@@ -61,6 +63,19 @@ def test_the_model_is_a_plain_hugging_face_folder_with_a_card(raw: dict[str, Any
     assert "| jsonl | 1 | 40 | 100.0% | not stated (1) |" in card
     assert "max_steps: 6" in card
     assert "Name a colour of the rainbow.\nred" in card
+
+
+def test_the_card_names_a_base_of_the_hub_and_no_folder_of_this_machine(
+    raw: dict[str, Any], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tiny_base.parent.parent)
+    raw["model"] = str(tiny_base.relative_to(tiny_base.parent.parent))
+    prepared = prepare(resolve(raw, ["tuning.max_steps=1"]))
+    result = TrainResult(1, None, 1, 1, 1.0, 0, 1)
+    for path, named in ((raw["model"], False), ("some/where-on-the-hub", True)):
+        text = card(resolve(raw, [f"model.path={path}"]), prepared.mixture, prepared.loaded, result)
+        assert ("base_model: some/where-on-the-hub" in text) is named
+        assert ("base_model" in text) is named
 
 
 def test_a_longer_run_goes_on_where_a_shorter_one_ended(raw: dict[str, Any], tmp_path: Path):

@@ -180,6 +180,12 @@ def test_a_broken_form_is_refused(folder: Path) -> None:
     refused(folder, "instil.json")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_one_line(folder: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=r"device .* cannot be used .* Write auto, cpu, cuda or cuda:1"):
+        load(folder, device=device)
+
+
 def test_a_place_that_is_not_there_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "no" / "such", "no model folder")
     (tmp_path / "file").write_text("")

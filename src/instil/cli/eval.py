@@ -48,7 +48,7 @@ def evaluate(
     screen.print(table(result.results))
     for line in remarks(result.results):
         screen.print(line)
-    screen.print(f"\n{out / 'results.json'}  {out / 'samples.jsonl'}", soft_wrap=True)
+    screen.print(f"\n{out / 'results.json'}  {out / 'samples.jsonl'}", soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -70,10 +70,11 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def table(results: Mapping[str, Any]) -> Table:
     """Overall, groups and tasks as one table."""
+    from rich.markup import escape  # names come from files: `[/x]` in one is no mark-up
     from rich.table import Table
 
     suite, model = results["suite"]["name"], results["model"]["path"]
-    grid = Table(title=f"{suite} · {model}", title_justify="left", header_style="bold")
+    grid = Table(title=escape(f"{suite} · {model}"), title_justify="left", header_style="bold")
     for heading in ("what", "setting", "method", "metric"):
         grid.add_column(heading, overflow="fold")
     for heading in ("score", "95% interval", "n"):
@@ -84,7 +85,9 @@ def table(results: Mapping[str, Any]) -> Table:
         parts.append(("cluster", clusters))
     for kind, rows in [*parts, ("task", results["tasks"])]:
         for row in rows:
-            grid.add_row(str(row.get(kind, kind)), *_cells(row), style="bold" if kind == "overall" else "")
+            grid.add_row(
+                *map(escape, (str(row.get(kind, kind)), *_cells(row))), style="bold" if kind == "overall" else ""
+            )
         if rows:
             grid.add_section()
     return grid

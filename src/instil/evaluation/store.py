@@ -60,7 +60,8 @@ class Store:
     def resume(self, asked: Asked) -> dict[str, SampleScore]:
         """What an earlier call with the same mark had answered, whether it was stopped or not; else begins anew."""
         if self._whole():
-            lines = [json.dumps(self.mark), *(self.out / "samples.jsonl").read_text("utf-8").splitlines()]
+            # Rows end at "\n" alone: texts may hold U+2028 and the like, at which `splitlines` would cut them.
+            lines = [json.dumps(self.mark), *(self.out / "samples.jsonl").read_text("utf-8").split("\n")]
         elif self.partial.is_file():
             lines = self.partial.read_text("utf-8", errors="replace").splitlines()
         else:

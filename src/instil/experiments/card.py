@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -112,6 +113,7 @@ def _front_matter(recipe: Recipe) -> str:
         "license": "other",
         "license_name": "see-sources",
     }
-    if "/" in recipe.model.path and not recipe.model.path.startswith((".", "/", "~")):
-        facts["base_model"] = recipe.model.path
+    path = recipe.model.path
+    if "/" in path and not path.startswith((".", "/", "~")) and not Path(path).exists():  # a name of the hub
+        facts["base_model"] = path
     return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---"

@@ -93,7 +93,7 @@ def load(path_or_name: str | Path, *, device: str = "auto", dtype: Dtype = "auto
     config = _config(folder)
     architecture = _architecture(folder, config)
     _check_weights(folder)
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = _device(device)
     model = _model(folder, config, where, dtype)
     tokenizer = _tokenizer(folder)
     backend = tokenizer.backend_tokenizer
@@ -194,6 +194,19 @@ def _reason(error: Exception) -> str:
     """The first line of what another library says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:140]}" if lines else type(error).__name__
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)  # what is not built into torch, or not there, shows here
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"device {name!r} cannot be used ({_reason(error)})", remedy="Write auto, cpu, cuda or cuda:1"
+        ) from None
+    return device
 
 
 def _config(folder: Path) -> Any:
