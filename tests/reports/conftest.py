@@ -158,7 +158,10 @@ def run_report() -> dict[str, Any]:
         "name": "real-mix",
         "model": "pocket",
         "verdict": "On ni-dev (zero-shot) tuning helped: from 9.0% to 17.0%.",
-        "suites": [{"suite": "ni-dev", "groups": groups}, {"suite": "bbh", "groups": groups[2:]}],
+        "suites": [
+            {"suite": "ni-dev", "prompts": 1200, "groups": groups},
+            {"suite": "bbh", "prompts": 250, "groups": groups[2:]},
+        ],
         "trained_on": {"Prompts": "38,400", "Answer tokens": "512,000", "Steps": "600"},
         "sources": [
             {"collection": "ni", "tasks": "216", "share": "50%", "licence": "Apache-2.0"},

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instil.reports import figures
 from instil.reports.figures import Mark, Row, interval_plot, loss_plot, percent, scale, ticks
 
 SHARES = st.floats(0, 1)
@@ -90,3 +91,8 @@ def test_a_long_loss_curve_is_thinned_but_keeps_its_ends():
 
 def test_a_loss_of_zero_is_drawn():
     ET.fromstring(loss_plot([(1, 0.0), (2, 0.0)]))
+
+
+@pytest.mark.parametrize(("value", "top"), [(0.0, 1.0), (3.7, 4.0), (11.3, 12.0), (0.034, 0.04), (2.0, 2.0)])
+def test_the_loss_axis_ends_where_its_quarters_are_round(value: float, top: float):
+    assert figures._ceiling(value) == pytest.approx(top)

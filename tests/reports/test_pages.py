@@ -154,7 +154,7 @@ def test_the_verdict_warns_of_a_control_that_rises(quickstart_report: Any):
 def test_the_verdict_of_a_run_speaks_of_every_suite(run_report: Any):
     text = run_verdict(run_report["suites"])
     assert "On ni-dev (zero-shot) tuning helped: from 9.0% to 17.0%" in text
-    assert "On bbh" in text
+    assert "; on bbh" in text
     assert "no suite was run" in run_verdict([])
 
 
@@ -176,4 +176,4 @@ def test_reports_import_neither_torch_nor_transformers():
 def test_the_figure_shows_headlines_and_the_table_everything(run_report: Any):
     run_report["suites"][0]["groups"][1]["headline"] = False
     page = render_run(run_report)
-    assert "1,200 prompts. The figure shows 3 lines, the table all 4." in page
+    assert "1,200 prompts, scored by rouge_l and accuracy. The figure shows 3 lines, the table all 4." in page

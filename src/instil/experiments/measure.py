@@ -110,24 +110,41 @@ def _table(after: SuiteResult, before: SuiteResult | None) -> SuiteTable:
     gains = {_key(row): row for row in compare(before, after)} if before else {}
     groups: list[SuiteGroup] = []
     for table, label in _TABLES.items():
+        rows = after.results[table]
+        if label and len({row[label] for row in rows}) == 1:
+            continue  # one group that holds everything says what the whole has said
         base = {_key(row): row for row in before.results[table]} if before else {}
-        for row in after.results[table]:
-            group: SuiteGroup = {
-                "group": str(row[label]) if label else "all",
-                "setting": f"{row['setting']}, {row['method']}",
-                "metric": str(row["metric"]),
-                "tasks": int(row["tasks"]),
-                "tuned": _score(row),
-            }
-            key = _key(row)
-            if key in base:
-                group["base"] = _score(base[key])
-            if key in gains:
-                group["gain"] = _score(gains[key])
-            if row.get("chance") is not None:
-                group["chance"] = float(row["chance"])
-            groups.append(group)
-    return {"suite": after.suite.name, "groups": groups}
+        groups += _rows(rows, label, base, gains)
+    return {"suite": after.suite.name, "prompts": int(after.results["counts"]["prompts"]), "groups": groups}
+
+
+def _rows(
+    rows: Sequence[Mapping[str, Any]],
+    label: str,
+    base: Mapping[tuple[str, ...], Mapping[str, Any]],
+    gains: Mapping[tuple[str, ...], Mapping[str, Any]],
+) -> list[SuiteGroup]:
+    groups: list[SuiteGroup] = []
+    seen: set[tuple[str, ...]] = set()
+    for row in rows:
+        key = _key(row)
+        group: SuiteGroup = {
+            "group": str(row[label]) if label else "all",
+            "setting": f"{row['setting']}, {row['method']}",
+            "metric": str(row["metric"]),
+            "tasks": int(row["tasks"]),
+            "tuned": _score(row),
+            "headline": key[:-1] not in seen,  # the first metric of each setting and method is the one to look at
+        }
+        seen.add(key[:-1])
+        if key in base:
+            group["base"] = _score(base[key])
+        if key in gains:
+            group["gain"] = _score(gains[key])
+        if row.get("chance") is not None:
+            group["chance"] = float(row["chance"])
+        groups.append(group)
+    return groups
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,8 +179,8 @@ def _sample(metric: str, tuned: Any, base: Any, setting: str) -> Sample:
         "task": tuned.prompt.task,
         "prompt": tuned.text,
         "expected": tuned.references[0],
-        "base": "(not asked)" if base is None else base.completion,
-        "tuned": tuned.completion,
+        "base": "(not asked)" if base is None else base.completion.strip(),
+        "tuned": tuned.completion.strip(),
         "base_right": base is not None and base.scores[metric] == 1.0,
         "tuned_right": tuned.scores[metric] == 1.0,
     }

@@ -21,6 +21,8 @@ _LANE = 17
 """Pixels between two lanes of a row."""
 _PAD = 13
 """Pixels above the first and below the last lane."""
+_ROUND = (1.0, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 4.0, 4.8, 6.0, 8.0, 10.0)
+"""Ends of an axis whose quarters are round numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,6 @@ def _running_mean(values: Sequence[float], *, window: int) -> list[float]:
 
 
 def _ceiling(value: float) -> float:
-    """The next round number: 3.7 -> 4, 0.034 -> 0.04."""
+    """The next number whose quarters are round: 3.7 -> 4, 11 -> 12, 0.034 -> 0.04."""
     unit = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
-    return max(unit, math.ceil(value / unit - 1e-9) * unit)
+    return next(step * unit for step in _ROUND if step * unit >= value * (1 - 1e-9))

@@ -26,6 +26,7 @@ _PROBES: Mapping[str, tuple[str, str]] = {
     "zero_shot": ("Zero-shot", "the instruction alone, exact match"),
     "few_shot": ("Few-shot", "after worked examples, exact match"),
     "rank": ("Rank classification", "the likeliest of the given options"),
+    "rank_per_token": ("Rank classification, per token", "the likeliest of the options for its length"),
     "lenient": ("Lenient matching", "zero-shot, a right beginning counts"),
     "few_shot_lenient": ("Few-shot, lenient matching", "after worked examples, a right beginning counts"),
     "own_form": ("In its own form", "as in its pre-training text"),

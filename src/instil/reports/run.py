@@ -62,17 +62,13 @@ def _suite(table: SuiteTable) -> Mapping[str, Any]:
     headlines = [group for group in groups if group.get("headline", True)]
     shown = headlines[:_MOST_ROWS]
     compared = any("base" in group for group in groups)
-    # A setting has a row for each of its metrics: the same prompts, judged again.
-    asked = {group["setting"]: group["tuned"]["n"] for group in groups if group["group"] == groups[0]["group"]}
     metrics = " and ".join(dict.fromkeys(group["metric"] for group in groups))
+    text = f"{table['prompts']:,} prompts, scored by {metrics}."
+    if len(groups) > len(shown):
+        text += f" The figure shows {len(shown)} lines, the table all {len(groups)}."
     return {
         "suite": table["suite"],
-        "text": f"{sum(asked.values()):,} prompts, scored by {metrics}."
-        + (
-            f" The figure shows the first {_MOST_ROWS} lines; the table has all {len(groups)}."
-            if len(groups) > _MOST_ROWS
-            else ""
-        ),
+        "text": text,
         "compared": compared,
         "chance": any(group.get("chance") is not None for group in shown),
         "figure": interval_plot(
