@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,18 @@ def test_bfloat16_products_keep_float32_weights(tmp_path: Path) -> None:
     assert loaded.model.dtype == torch.float32
     assert rows[0]["loss"] != expected[0]["loss"]
     assert rows[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.02)
+
+
+def test_training_leaves_the_processor_as_it_was(tmp_path: Path) -> None:
+    """Denormal numbers and the number of threads are states of the whole process."""
+    threads = torch.get_num_threads()
+    seen: list[tuple[bool, int]] = []
+
+    def look(step: int, model: object) -> dict[str, float]:
+        seen.append((sys.float_info.min / 2 == 0, torch.get_num_threads()))
+        return {}
+
+    go(tmp_path, threads=threads + 1, evaluate=look, evaluate_every=3)
+    assert seen == [(True, threads + 1)] * 2
+    assert sys.float_info.min / 2 > 0
+    assert torch.get_num_threads() == threads

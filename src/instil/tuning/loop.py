@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -147,21 +148,36 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM, once the step is saved.
         RunError: if the disk is full, memory does not hold a single prompt, or the loss is not finite again and again.
     """
+    with _processor(spec.threads):
+        model.float()
+        trainer = _Trainer(spec, model, batches, loss_sum, run)
+        run.note(threads=torch.get_num_threads(), device=str(model.device), products=str(trainer.dtype))
+        trainer.resume()
+        was_training = model.training
+        model.train()
+        try:
+            with stopping_gently(run.say) as stop:
+                trainer.run_all(evaluate, stop, title, show_progress)
+        finally:
+            model.train(was_training)
+        return trainer.result()
+
+
+@contextlib.contextmanager
+def _processor(threads: int | None) -> Iterator[None]:
+    """While open, denormal numbers are zero (they make some products many times slower), on so many threads.
+
+    Both are states of the whole process, and other code in it, Hypothesis for one, needs them as they were.
+    """
+    flushed, before = sys.float_info.min / 2 == 0, torch.get_num_threads()
     torch.set_flush_denormal(True)
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
-    model.float()
-    trainer = _Trainer(spec, model, batches, loss_sum, run)
-    run.note(threads=torch.get_num_threads(), device=str(model.device), products=str(trainer.dtype))
-    trainer.resume()
-    was_training = model.training
-    model.train()
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
-        with stopping_gently(run.say) as stop:
-            trainer.run_all(evaluate, stop, title, show_progress)
+        yield
     finally:
-        model.train(was_training)
-    return trainer.result()
+        torch.set_flush_denormal(flushed)
+        torch.set_num_threads(before)
 
 
 class _Trainer(Generic[M]):
