@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from instil.evaluation.results import Answered, SuiteResult
-from instil.evaluation.scoring import SampleScore
+from instil.evaluation.scoring import OptionScore, SampleScore
 from instil.evaluation.suite import Cell, Suite
 from instil.mixtures.settings import Setting
 from instil.pocket.findings import Answers, clusters, compositions_by_form, difference, score
@@ -51,10 +51,10 @@ def test_a_difference_that_is_the_same_for_every_task_has_an_interval_on_both_si
 
 
 def answered(cell: Cell, scores: list[float], *metrics: str) -> Answered:
-    named = metrics or ("exact_match",)
+    named, options = metrics or ("exact_match",), (OptionScore("!", -1.0, 1), OptionScore("?", -2.0, 1))
     samples = {
         f"{cell.name}|{place}": SampleScore(
-            Prompt("?", "!"), "?", cell.method, "", "", ("!",), dict.fromkeys(named, value)
+            Prompt("?", "!"), "?", cell.method, "", "", ("!",), dict.fromkeys(named, value), options=options
         )
         for place, value in enumerate(scores)
     }
@@ -75,6 +75,20 @@ def test_the_frames_of_one_composition_count_as_one_task() -> None:
     found = compositions_by_form(answers, answers)["with_steps"]["base"]
     assert found["n"] == 24
     assert found == score({str(number): [float(number > 1)] * 6 for number in range(4)})
+
+
+def test_the_base_may_choose_by_the_likelihood_per_token_as_well() -> None:
+    """Summed, the short wrong option wins; per token, the long right one."""
+    options = (OptionScore("a", -3.0, 1), OptionScore("a b c d", -4.0, 4))
+    made = task(split().unseen_skills[0], side="unseen-skills", part=EVALUATE)
+    cell = Cell(made, method="rank", groups=("unseen_skills",), metrics=("accuracy",))
+    sample = SampleScore(
+        Prompt("?", "a b c d"), "?", "rank", "a", "a", ("a b c d",), {"accuracy": 0.0}, options=options
+    )
+    suite = Suite("s", (cell,))
+    probes = SuiteResult(suite, (Answered(cell, {"k": sample}, {}),), {})
+    ways = Answers(SuiteResult(suite, (), {}), probes).ways(("unseen_skills",))
+    assert ways == {"rank": {made.name: [0.0]}, "rank_per_token": {made.name: [1.0]}}
 
 
 def test_the_table_of_clusters_shows_the_base_at_its_best() -> None:

@@ -20,6 +20,17 @@ def test_every_kind_of_held_out_is_asked_for() -> None:
     assert min(asked.values()) >= 100
 
 
+def test_the_base_is_asked_in_every_way_for_every_kind_but_the_control() -> None:
+    asked = {(group, cell.method) for cell in probe_suite().cells for group in cell.groups}
+    kinds = {"held_in", *KINDS} - {"negative_control"}
+    assert asked == {(kind, method) for kind in kinds for method in ("generate", "rank")}
+    for kind in kinds:
+        tasks, probed = (
+            {cell.task.name for cell in suite.cells if kind in cell.groups} for suite in (pocket_suite(), probe_suite())
+        )
+        assert probed == tasks
+
+
 def test_nothing_that_is_asked_is_refused() -> None:
     for suite in (pocket_suite(), probe_suite()):
         refused = [item for cell in suite.cells for item in cell.asked(seed=suite.seed) if item.prompt is None]
@@ -27,7 +38,7 @@ def test_nothing_that_is_asked_is_refused() -> None:
 
 
 def test_held_in_keeps_to_tuned_frames_and_unseen_templates_to_the_others() -> None:
-    for cell in pocket_suite().cells:
+    for cell in (*pocket_suite().cells, *probe_suite().cells):
         item = cell.item(0, cell.chosen_templates(), seed=0)
         assert item.prompt is not None
         if "held_in" in cell.groups:

@@ -64,6 +64,11 @@ class OptionScore:
     tokens: int
 
 
+def chosen(options: Sequence[OptionScore], rank_by: Literal["sum", "mean"]) -> OptionScore:
+    """The option that the model is taken to prefer, by summed log-likelihood or by that per token."""
+    return max(options, key=lambda option: option.loglikelihood / (option.tokens if rank_by == "mean" else 1))
+
+
 @dataclass(frozen=True, slots=True)
 class SampleScore:
     """One prompt, what the model made of it, and the scores of that."""
@@ -164,7 +169,7 @@ class _Asker:
                 )
         return [result for result in results if result is not None]
 
-    def rank(self, prompts: Sequence[Prompt], rank_by: str) -> list[SampleScore]:
+    def rank(self, prompts: Sequence[Prompt], rank_by: Literal["sum", "mean"]) -> list[SampleScore]:
         options: list[list[list[int]]] = []
         for prompt in prompts:
             if len(prompt.options) < 2:
@@ -183,8 +188,7 @@ class _Asker:
                 OptionScore(text, total, len(ids))
                 for text, total, ids in zip(prompt.options, sums, choices, strict=True)
             ]
-            best = max(keyed, key=lambda option: option.loglikelihood / (option.tokens if rank_by == "mean" else 1))
-            results.append(self._judged(prompt, reading, "rank", best.text, options=tuple(keyed)))
+            results.append(self._judged(prompt, reading, "rank", chosen(keyed, rank_by).text, options=tuple(keyed)))
         return results
 
     def _judged(self, prompt: Prompt, reading: Reading, method: Method, completion: str, **facts: Any) -> SampleScore:

@@ -1,9 +1,9 @@
 """From the answers of base and tuned model to the quickstart's report: plain counting, and one rule.
 
 **The rule**: the base is credited with its best. For every kind of task it is asked zero-shot, after worked examples,
-and by choosing among options, and lenient matching counts a right beginning; the way that scores highest is the one
-that the tuned model's zero-shot exact match is compared with. Format gain is what the best way gives the base over
-plain zero-shot; skill gain is what tuning adds to that.
+and by choosing among options (by their likelihood, whole and per token), and lenient matching counts a right beginning;
+the way that scores highest is the one that the tuned model's zero-shot exact match is compared with. Format gain is
+what the best way gives the base over plain zero-shot; skill gain is what tuning adds to that.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from instil.evaluation.results import Answered, SuiteResult
+from instil.evaluation.scoring import chosen
 from instil.evaluation.statistics import Estimate, mean_over_tasks, paired
 from instil.fingerprint import keyed_order
 from instil.pocket.dice import Dice
 from instil.pocket.split import split
 from instil.reports.report import Cluster, Gains, Pair, Sample, Score
+from instil.tasks.metrics import accuracy
 
 Units = Mapping[str, Sequence[float]]
 """Task -> the scores of its items."""
@@ -77,7 +79,18 @@ class Answers:
             ways["few_shot"] = self.units(groups, way="few_shot")
             ways["few_shot_lenient"] = self.units(groups, metric="starts_with", way="few_shot")
             ways["rank"] = self.units(groups, metric="accuracy", way="rank")
+            ways["rank_per_token"] = self._ranked_per_token(groups)
         return {way: units for way, units in ways.items() if units}
+
+    def _ranked_per_token(self, groups: Sequence[str]) -> dict[str, list[float]]:
+        """Whole options favour the short ones; per token they do not. Neither suits every kind of task."""
+        found: dict[str, list[float]] = {}
+        for part in self.probes.answered if self.probes else ():
+            if _way(part) == "rank" and part.samples and set(part.cell.groups) & set(groups):
+                found.setdefault(part.cell.task.name, []).extend(
+                    accuracy(chosen(sample.options, "mean").text, sample.references) for sample in part.samples.values()
+                )
+        return found
 
     def best(self, groups: Sequence[str]) -> tuple[str, dict[str, list[float]]]:
         """The way of asking with the highest score, and its scores."""
