@@ -43,8 +43,8 @@ ShowPrompts = Callable[[Sequence[Mapping[str, Any]]], None]
 
 NOTES = (
     """The base stands at its best of zero-shot, few-shot, rank classification and lenient matching, chosen for it
-    after the fact; the tuned model is asked zero-shot and must match exactly. For the negative control both are asked
-    zero-shot.""",
+    after the fact; the tuned model is asked zero-shot and must match exactly. Ranking counts
+    lucky guesses too: one in as many as there are options. For the negative control both are asked zero-shot.""",
     """Held-out is the mean over unseen skills and unseen compositions, each phrased in frames of the tuning and in
     frames that it never used; compositions are asked for the answer alone and for the steps.""",
     """Intervals cover other skills of the same kind. This is one base and one tuning run: they do not cover other
