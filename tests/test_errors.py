@@ -17,6 +17,7 @@ def test_an_error_without_remedy_ends_in_one_stop():
 
 def test_an_error_that_asks_needs_no_stop():
     assert str(InstilError("no 'stpes': did you mean 'steps'?", remedy="Correct it")).endswith("'steps'? Correct it.")
+    assert str(InstilError("no task 'colt'", remedy="Did you mean 'cold'?")) == "no task 'colt'. Did you mean 'cold'?"
 
 
 @pytest.mark.parametrize("name", ["RecipeError", "DataError", "TemplateError", "ModelError", "RunError"])

@@ -19,8 +19,9 @@ class InstilError(Exception):
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = " ".join(message.split())
         self.remedy = " ".join(remedy.split())
-        stop = "" if self.message.endswith("?") else "."  # a question (did you mean ...?) ends itself
-        super().__init__(f"{self.message}{stop} {self.remedy}." if self.remedy else f"{self.message}{stop}")
+        said = [part for part in (self.message, self.remedy) if part]
+        # A question (did you mean ...?) ends itself.
+        super().__init__(" ".join(part if part.endswith("?") else f"{part}." for part in said))
 
 
 class RecipeError(InstilError):

@@ -55,7 +55,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         if full:
             raise RunError(
                 f"the disk is full: {path} was not written, and what was there before is untouched",
-                remedy="Free some space and go on with --resume",
+                remedy="Free some space and start the same again (tune and pretrain with --resume)",
             ) from error
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             reason = getattr(error, "strerror", None) or str(error)

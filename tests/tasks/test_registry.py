@@ -57,6 +57,15 @@ def test_only_the_chosen_files_are_read(root: Path) -> None:
     assert sum(map(len, found.quarantined.values())) == 1
 
 
+def test_templates_that_were_set_aside_are_counted_with_the_rows(root: Path) -> None:
+    one = "templates:\n  a: !Template {name: good, jinja: 'x {{ text }} ||| y'}\n"
+    (root / "some.yaml").write_text(one + "  b: !Template {name: torn, jinja: '{{ text }}'}\n")
+    (root / "mine.jsonl").write_text('{"text": "ice"}\n')
+    found = open_collection("promptsource", root, path="mine.jsonl", templates="some.yaml")
+    (aside,) = found.quarantined[str(root / "some.yaml")]
+    assert (aside.where, aside.reason) == ("template 'b'", "no ||| between input and target")
+
+
 def test_collections_say_licence_and_cluster(root: Path) -> None:
     (cot,) = load_collection("cot", root)
     assert (cot.name, cot.cluster, cot.licence) == ("cot/gsm8k", "math word problems", "MIT")
@@ -98,11 +107,14 @@ def test_promptsource_templates_phrase_rows_of_ones_own(root: Path) -> None:
         ("ni", {"colour": "red"}, "collection 'ni' takes no 'colour'"),
         ("jsonl", {}, "collection 'jsonl' needs a path"),
         ("jsonl", {"path": "none.txt", "columns": {"input": "q"}}, "no field 'input' to map"),
+        ("jsonl", {"path": "asked.jsonl"}, "(line 1: no columns 'inputs' and 'targets'). Name the columns that it has"),
+        ("pocket", {"tasks": ["skills/reverze"]}, "has no task 'skills/reverze'. Did you mean 'skills/reverse'?"),
         ("promptsource", {"path": "none.txt"}, "needs templates"),
     ],
 )
 def test_what_is_not_there_is_one_clear_error(root: Path, name: str, options: dict[str, object], words: str) -> None:
     (root / "none.txt").write_text("task9_absent\n")
+    (root / "asked.jsonl").write_text('{"question": "a", "answer": "b"}\n')
     with pytest.raises(DataError) as caught:
         load_collection(name, root, **options)  # type: ignore[arg-type]
     assert words in str(caught.value)

@@ -280,3 +280,10 @@ def _seconds(times: int) -> float:
     for seed in range(times):
         NLI.render(ROW, seed=seed)
     return time.process_time() - started
+
+
+def test_a_complaint_about_syntax_quotes_what_the_file_says() -> None:
+    with pytest.raises(TemplateError) as caught:
+        _ = Template.from_promptsource("torn", "{{ text ||| x").fields
+    assert "|||" in str(caught.value)
+    assert "ufdd0" not in str(caught.value)

@@ -41,15 +41,18 @@ def quickstart(
             for row in rows:
                 print_row(screen, row)
 
-        report = run(
-            out,
-            seed=seed,
-            assignments=assignments or [],
-            show_prompts=show,
-            say=screen.print,
-            watch=progress,
-            command=shlex.join(["instil", *sys.argv[1:]]),
-        )
+        try:
+            report = run(
+                out,
+                seed=seed,
+                assignments=assignments or [],
+                show_prompts=show,
+                say=screen.print,
+                watch=progress,
+                command=shlex.join(["instil", *sys.argv[1:]]),
+            )
+        except KeyboardInterrupt:  # tuning would name --resume, which a quickstart does without
+            raise KeyboardInterrupt(f"what was done is kept in {out}; the same command goes on") from None
         verdict = report["verdict"]
     else:
         screen.print(f"{out} holds a finished quickstart already (give another --out to make one again)")

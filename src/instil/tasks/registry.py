@@ -27,7 +27,7 @@ from typing import Any
 from instil.errors import DataError
 from instil.tasks.collections import DECLARED, Declared
 from instil.tasks.readers.plain import Plain, rows_of
-from instil.tasks.readers.promptsource import task_of, template_file
+from instil.tasks.readers.promptsource import Promptsource, task_of, template_file
 from instil.tasks.readers.reading import Quarantined, Reader, Reading
 from instil.tasks.readers.source import Damage, Source
 from instil.tasks.task import Task
@@ -182,8 +182,10 @@ def _phrased(rows: Path, templates: Path) -> Collection:
             usable.append(row)
     if not usable:
         raise DataError(f"{rows}: no row can be used", remedy=f"`instil tasks check {rows}` says why")
+    task = task_of(template_file(templates), usable)
+    broken = Promptsource().read(templates).quarantined
     return Collection(
-        "promptsource", [task_of(template_file(templates), usable)], (), {str(rows): aside} if aside else {}
+        "promptsource", [task], (), {str(file): some for file, some in ((rows, aside), (templates, broken)) if some}
     )
 
 
@@ -230,12 +232,21 @@ def _read(
         if reading.quarantined:
             aside[str(file)] = reading.quarantined
     if not found:
-        raise DataError(
-            f"{place}: no task can be read for collection {name!r}", remedy=f"`instil tasks check {place}` says why"
-        )
+        raise _nothing_read(name, place, aside)
     if aside:
         log.info("%s: %d rows set aside in %d files", name, sum(map(len, aside.values())), len(aside))
     return Collection(name, found, (), aside)
+
+
+def _nothing_read(name: str, place: Path, aside: Mapping[str, list[Quarantined]]) -> DataError:
+    """The error of a place without a task: why its first row was set aside, for one."""
+    why, remedy = "", f"`instil tasks check {place}` says what every file is"
+    if aside:
+        file, rows = next(iter(aside.items()))
+        why = f" ({'' if file == str(place) else f'{file}, '}{rows[0].where}: {rows[0].reason})"
+        if name == "jsonl" and rows[0].reason.startswith("no columns"):
+            remedy = "Name the columns that it has, as in --map inputs=question --map targets=answer"
+    return DataError(f"{place}: no task can be read for collection {name!r}{why}", remedy=remedy)
 
 
 def _selected(
@@ -268,7 +279,8 @@ def _chosen(
             hint = (
                 f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
             )
-            raise DataError(f"collection {name!r} has no task {asked!r} at {place}", remedy=hint)
+            where = "" if place == base else f" at {place}"  # tasks of one's own and of plug-ins lie in no folder
+            raise DataError(f"collection {name!r} has no task {asked!r}{where}", remedy=hint)
     if not wanted:
         raise DataError(
             f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there"

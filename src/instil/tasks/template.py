@@ -214,7 +214,8 @@ class Template:
         try:
             return compiled(source.replace(SEPARATOR, _MARK))
         except TemplateError as error:
-            raise TemplateError(f"template {self.name!r}: {error.message}", remedy=error.remedy) from None
+            said = error.message.replace(repr(_MARK[0])[1:-1], SEPARATOR)  # our own mark was never in the file
+            raise TemplateError(f"template {self.name!r}: {said}", remedy=error.remedy) from None
 
     def _run(self, source: str, values: dict[str, Any], budget: Budget, example: Example) -> str:
         if "{" not in source:
