@@ -141,5 +141,5 @@ def test_a_recipe_is_shown_in_full_and_as_a_schema(capsys: pytest.CaptureFixture
     assert run(["recipe", "show", str(path), "--set", "tuning.max_steps=3", "--data", "d"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert (shown["name"], shown["tuning"]["max_steps"], shown["data"]) == ("r", 3, "d")
-    assert run(["recipe", "schema", "--out", str(tmp_path / "schema.json")]) == 0
-    assert "properties" in json.loads((tmp_path / "schema.json").read_text())
+    assert run(["recipe", "schema", "--out", str(tmp_path / "new" / "schema.json")]) == 0
+    assert "properties" in json.loads((tmp_path / "new" / "schema.json").read_text())

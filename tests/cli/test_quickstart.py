@@ -12,7 +12,7 @@ def test_a_stopped_quickstart_says_how_a_quickstart_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*args: object, **options: object) -> None:
-        raise Interrupted("stopped and saved at step 62 of 500: go on with --resume")
+        raise Interrupted("saved at step 62 of 500: go on with --resume")
 
     monkeypatch.setattr("instil.pocket.quickstart.run", stopped)
     assert run(["quickstart", "--out", str(tmp_path / "out")]) == 130

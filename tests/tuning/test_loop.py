@@ -191,7 +191,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
 
     before = signal.getsignal(number)
     said: list[str] = []
-    with pytest.raises(Interrupted, match="stopped and saved at step 3 of 6: go on with --resume"):
+    with pytest.raises(Interrupted, match="saved at step 3 of 6: go on with --resume"):
         go(tmp_path, loss=loss, tokens_per_batch=10_000, said=said)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step-00000003"]
     assert number.name in said[0]

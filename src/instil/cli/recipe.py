@@ -22,12 +22,13 @@ def schema(
     Then put this line on top of a recipe: # yaml-language-server: $schema=recipe.schema.json
     """
     from instil.experiments.recipe import json_schema
+    from instil.runs import write_text
 
     text = json.dumps(json_schema(), indent=2)
     if out is None:
         typer.echo(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        write_text(out, text + "\n")
         typer.echo(f"wrote {out}")
 
 

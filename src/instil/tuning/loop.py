@@ -232,7 +232,7 @@ class _Trainer(Generic[M]):
                     self._save()
                     saved = step
                 if stop and not last:
-                    raise Interrupted(f"stopped and saved at step {saved} of {spec.max_steps}: go on with --resume")
+                    raise Interrupted(f"saved at step {saved} of {spec.max_steps}: go on with --resume")
 
     def take_step(self) -> float:
         """One optimizer step; returns the length of the gradient."""
