@@ -8,7 +8,7 @@ what the best way gives the base over plain zero-shot; skill gain is what tuning
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,6 +35,12 @@ KINDS = (
     "unseen_depth",
     "negative_control",
 )
+#: What gains and probes are said of -> its groups.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "held_in": ("held_in",),
+    "held_out": HELD_OUT,
+    **{kind: (kind,) for kind in HELD_OUT},
+}
 _NOTES = {
     "unseen_templates": "tuned skills and compositions, phrased in frames that tuning never used",
     "unseen_skills": "the base can do them; no tuning prompt asked for them",
@@ -64,13 +70,17 @@ class Answers:
             metric: a metric of the cells.
             way: `suite`, or of the probes: `few_shot` or `rank`.
         """
-        result = self.suite if way == "suite" else self.probes
         found: dict[str, list[float]] = {}
-        for part in result.answered if result else ():
-            asked = way == "suite" or _way(part) == way
-            if asked and part.samples and set(part.cell.groups) & set(groups):
-                found.setdefault(part.cell.task.name, []).extend(part.scores(metric))
+        for part in self._answered(groups, way):
+            found.setdefault(part.cell.task.name, []).extend(part.scores(metric))
         return found
+
+    def _answered(self, groups: Sequence[str], way: str) -> Iterator[Answered]:
+        """The cells in these groups that were asked in this way."""
+        result = self.suite if way == "suite" else self.probes
+        for part in result.answered if result else ():
+            if (way == "suite" or _way(part) == way) and part.samples and set(part.cell.groups) & set(groups):
+                yield part
 
     def ways(self, groups: Sequence[str]) -> dict[str, dict[str, list[float]]]:
         """Scores by task for every way of asking."""
@@ -85,11 +95,10 @@ class Answers:
     def _ranked_per_token(self, groups: Sequence[str]) -> dict[str, list[float]]:
         """Whole options favour the short ones; per token they do not. Neither suits every kind of task."""
         found: dict[str, list[float]] = {}
-        for part in self.probes.answered if self.probes else ():
-            if _way(part) == "rank" and part.samples and set(part.cell.groups) & set(groups):
-                found.setdefault(part.cell.task.name, []).extend(
-                    accuracy(chosen(sample.options, "mean").text, sample.references) for sample in part.samples.values()
-                )
+        for part in self._answered(groups, "rank"):
+            found.setdefault(part.cell.task.name, []).extend(
+                accuracy(chosen(sample.options, "mean").text, sample.references) for sample in part.samples.values()
+            )
         return found
 
     def best(self, groups: Sequence[str]) -> tuple[str, dict[str, list[float]]]:
@@ -128,15 +137,13 @@ def _mean(values: Sequence[float]) -> float:
 
 def probes(base: Answers) -> dict[str, dict[str, Score]]:
     """Every way in which the base was asked."""
-    parts = {"held_in": ("held_in",), "held_out": HELD_OUT, **{kind: (kind,) for kind in HELD_OUT}}
-    return {part: {way: score(units) for way, units in base.ways(groups).items()} for part, groups in parts.items()}
+    return {part: {way: score(units) for way, units in base.ways(groups).items()} for part, groups in _PARTS.items()}
 
 
 def gains(base: Answers, tuned: Answers) -> dict[str, Gains]:
     """Where the gain comes from: knowing how to answer, or being able to."""
-    parts = {"held_in": ("held_in",), "held_out": HELD_OUT, **{kind: (kind,) for kind in HELD_OUT}}
     found: dict[str, Gains] = {}
-    for part, groups in parts.items():
+    for part, groups in _PARTS.items():
         zero, (_, best), after = base.units(groups), base.best(groups), tuned.units(groups)
         found[part] = {
             "total": difference(zero, after),
