@@ -172,7 +172,7 @@ def build_suite(spec: SuiteSpec, data: Path | None = None) -> Suite:
 
 
 def _open(source: SuiteSource, data: Path | None, suite: str) -> Collection:
-    from instil.tasks.collections import DECLARED
+    from instil.tasks.formats import DECLARED
     from instil.tasks.registry import open_collection
 
     own = source.path is not None and Path(source.path).exists()

@@ -18,26 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from instil.errors import DataError
-from instil.tasks.readers.bbh import BigBenchHard
-from instil.tasks.readers.bigbench import BigBench
-from instil.tasks.readers.companions import COMPANIONS
-from instil.tasks.readers.flan_cot import FlanCot
-from instil.tasks.readers.natural_instructions import NaturalInstructions
-from instil.tasks.readers.plain import Plain
-from instil.tasks.readers.promptsource import Promptsource
-from instil.tasks.readers.reading import Reader, Reading
+from instil.tasks.formats import READERS
+from instil.tasks.readers.reading import Reading
 from instil.tasks.readers.source import Damage, Source, parsed
-
-#: Asked in this order; the first that recognises a file reads it.
-READERS: tuple[Reader, ...] = (
-    NaturalInstructions(),
-    BigBench(),
-    BigBenchHard(),
-    Promptsource(),
-    FlanCot(),
-    Plain(),
-    *COMPANIONS,
-)
 
 
 @dataclass(frozen=True, slots=True)

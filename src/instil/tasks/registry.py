@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from instil.errors import DataError
-from instil.tasks.collections import DECLARED, Declared
+from instil.tasks.formats import DECLARED
 from instil.tasks.readers.plain import Plain, rows_of
 from instil.tasks.readers.promptsource import Promptsource, task_of, template_file
-from instil.tasks.readers.reading import Quarantined, Reader, Reading
+from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
 from instil.tasks.readers.source import Damage, Source
-from instil.tasks.task import Task
+from instil.tasks.task import SourceFile, Task
 
 GROUP = "instil.collections"
 log = logging.getLogger("instil")
@@ -222,6 +222,8 @@ def _read(
     for file in paths:
         reading: Reading = reader.read(file)
         for task in map(describe, reading.tasks):
+            # A reader that joins files names them itself.
+            task = task if task.files else replace(task, files=(SourceFile(str(file), Source(file).sha256()),))
             if task.name in origin:
                 both = f"{origin[task.name]} and {file}"
                 raise DataError(

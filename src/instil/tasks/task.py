@@ -18,6 +18,15 @@ from instil.records import Example
 from instil.tasks.template import Renderer
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that a task was read from."""
+
+    path: str
+    sha256: str
+    """Of its bytes, 64 hex digits."""
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """Examples with their templates. Two tasks are the same if their fingerprints are."""
@@ -44,6 +53,8 @@ class Task:
     """Whether its publishers ask that it is never trained on (the BIG-bench canary)."""
     content: str = ""
     """Names the rows, where the reader has a cheaper way than reading them all, such as the file's SHA-256."""
+    files: tuple[SourceFile, ...] = ()
+    """What it was read from, so that a change is found and named; none for tasks that a program makes."""
 
     @property
     def size(self) -> int:

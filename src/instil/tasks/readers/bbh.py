@@ -17,7 +17,7 @@ from typing import Any
 from instil.records import Example
 from instil.tasks.metrics import final_answer
 from instil.tasks.readers.flan_cot import listed_options
-from instil.tasks.readers.reading import Reading, RowProblem, text_in
+from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.source import Damage, Repeating, Source, as_row
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -144,3 +144,7 @@ def prompt_file(path: Path) -> tuple[str, list[dict[str, str]]]:
             rationale = thought.strip()
             worked.append({"input": shown.strip(), "target": final_answer(rationale), "rationale": rationale})
     return description.strip(), worked
+
+
+READERS = (BigBenchHard(),)
+COLLECTIONS = (Declared("bbh", "bbh", BigBenchHard(), (".json",), "BIG-Bench Hard, for evaluation alone"),)

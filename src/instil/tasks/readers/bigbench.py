@@ -18,7 +18,7 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.bbh import with_examples
-from instil.tasks.readers.reading import Reading, RowProblem, text_in, texts_in
+from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in, texts_in
 from instil.tasks.readers.source import Damage, Source, as_row
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -115,3 +115,16 @@ def _first_text(listed: object) -> str:
 def _prefix(content: Mapping[str, Any], name: str, default: str) -> str:
     value = content.get(name, default)
     return value if isinstance(value, str) else default
+
+
+READERS = (BigBench(),)
+COLLECTIONS = (
+    Declared(
+        "bigbench",
+        "bigbench",
+        BigBench(),
+        (".json",),
+        "BIG-bench JSON tasks, for evaluation alone",
+        titled_by_folder=True,
+    ),
+)

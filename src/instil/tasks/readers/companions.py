@@ -112,7 +112,9 @@ def _is_prose(path: Path, head: bytes) -> bool:
     return Source(path).suffix in _PROSE and b"\0" not in head
 
 
-COMPANIONS = (
+#: Asked after every format of tasks.
+RANK = 2
+READERS = (
     Companion("empty", _is_empty),
     Companion("prompt-file", _is_prompt_file),
     Companion("licence", _is_licence),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instil.records import Example
-from instil.tasks.readers.reading import Reading, RowProblem
+from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.source import Damage, Source
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -156,3 +156,7 @@ def listed_options(text: str) -> list[str]:
     matches = [_OPTION.match(line.strip()) for line in listed.splitlines() if line.strip()]
     options = [(match[1] or match[2]).strip() for match in matches if match]
     return options if len(options) == len(matches) == len(set(options)) else []
+
+
+READERS = (FlanCot(),)
+COLLECTIONS = (Declared("cot", "flan_cot", FlanCot(), (".tsv",), "FLAN's chain-of-thought sets"),)

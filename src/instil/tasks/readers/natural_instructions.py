@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.records import Example
-from instil.tasks.readers.reading import Keys, Reading, RowProblem, as_text, text_in, texts_in
+from instil.tasks.readers.reading import Declared, Keys, Reading, RowProblem, as_text, text_in, texts_in
 from instil.tasks.readers.source import Damage, Repeating, Source, as_row
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -160,3 +160,9 @@ def _texts(content: Mapping[str, Any], name: str) -> list[str]:
 
 def _first(content: Mapping[str, Any], name: str) -> str:
     return next(iter(_texts(content, name)), "")
+
+
+READERS = (NaturalInstructions(),)
+COLLECTIONS = (
+    Declared("ni", "natural_instructions/tasks", NaturalInstructions(), (".json",), "Natural Instructions v2"),
+)

@@ -203,3 +203,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
                     yield f"row {number}", {name: _plain(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, ValueError) as error:
         yield f"row {number + 1}", Damage(f"not usable Parquet ({type(error).__name__})")
+
+
+#: Asked after every format that says more about itself.
+RANK = 1
+READERS = (Plain(),)

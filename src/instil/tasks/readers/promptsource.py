@@ -202,3 +202,6 @@ def _metrics(templates: Sequence[Template]) -> tuple[str, ...]:
         for metric in template.metadata.get("metrics") or ()
     )
     return tuple(metric for metric, _ in named.most_common()) or ("exact_match",)
+
+
+READERS = (Promptsource(),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,25 @@ class Reader(Protocol):
 
     def read(self, path: Path) -> Reading:
         """Read it. Never raises for what the file holds: damaged rows are set aside with where and why."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A collection that is a folder of files in one format: where it lies, and what its files do not say."""
+
+    name: str
+    """What recipes and commands call it: `collection: mmlu`."""
+    folder: str
+    """Where its files lie under a data root."""
+    reader: Reader
+    suffixes: tuple[str, ...]
+    """Which of the folder's files are tasks, by extension, `.gz` aside."""
+    note: str
+    """What it holds, in a few words, for `instil tasks list`."""
+    titled_by_folder: bool = False
+    """Whether a task is named after its folder (`snarks/task.json`), not its file."""
+    describe: Callable[[Task], Task] = lambda task: task
+    """Adds what the files do not say: cluster, licence, citation."""
 
 
 class RowProblem(Exception):  # noqa: N818 - not an error of the program: it ends in a Quarantined
