@@ -8,7 +8,8 @@
         - {collection: ni, tasks: [splits/default/train_tasks.txt], cap: 5000, share: 0.7}
         - {collection: cot, cap: 100000, share: 0.3, settings: {zero-shot-cot: 1}}
 
-A file of one's own is a source as well: `{collection: jsonl, path: my.jsonl, map: {inputs: question}}`.
+A file of one's own is a source as well: `{collection: jsonl, path: my.jsonl, map: {inputs: question}}`; so is a whole
+other mixture, whose own shares, caps and settings act inside it: `{mixture: cot.yaml, share: 0.05}`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,31 +37,96 @@ def _known_settings(weights: Mapping[str, float] | None) -> Mapping[str, float] 
     return weights
 
 
+def _positive_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
+    for pattern, weight in weights.items():
+        if not 0 < weight < float("inf"):
+            raise ValueError(f"{pattern!r} needs a positive weight; leave tasks out with `exclude`")
+    return weights
+
+
 class SourceSpec(Section):
     """Tasks that come from one place, and how much of the mixture they are."""
 
-    collection: str
+    collection: str = ""
     """Name of the collection: `ni`, `cot`, `p3`, `jsonl`, `pocket`, ... (`instil tasks list` names all)."""
+    mixture: str | None = None
+    """In place of a collection: a recipe file, looked for beside this recipe, then from the working folder. Its own
+    shares, caps and settings act inside; its seed does not."""
     path: str | None = None
     """Folder or file to read instead of the collection's usual place, relative to the data root."""
+    config: str | None = None
+    """For the collection `hub`: the configuration of the data set."""
+    split: str | None = None
+    """For the collection `hub`: the split, `train` by default."""
+    revision: str | None = None
+    """For the collection `hub`: the commit, tag or branch of the data set."""
     tasks: list[str] | None = None
     """Which tasks: names, patterns such as `task12*`, or a file that lists a name a line; all by default."""
+    clusters: list[str] | None = None
+    """Only tasks of these clusters: names or patterns, such as `*Sentiment*`."""
     exclude: list[str] = Field(default_factory=list)
     """Tasks to leave out: names or patterns."""
     templates: str | None = None
-    """For the collection `promptsource`: the file of templates that phrases the rows at `path`."""
+    """A file of templates that phrase the rows, in place of the collection's own."""
+    phrasings: list[str] | None = None
+    """Which templates to use: names or patterns; all by default. Tasks left without a template are left out."""
     share: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Share of the prompts. Where every source has one, only their ratio matters. Where some have none, shares are
     fractions below 1, and what they leave over is split among the others by size. By default all goes by size."""
     cap: int | None = Field(default=None, ge=1)
     """At most so many examples of a task count towards its weight (all are used); the mixture's `cap` by default."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use only the first so many examples of each task; the mixture's `limit` by default."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """How the source's part is split among its tasks, in place of their sizes: {"task1*": 2, "*": 1}. The first pattern
+    that fits a task is its own, and every task needs one."""
     settings: dict[str, float] | None = None
     """Weight of each setting, for example {zero-shot: 0.5, few-shot-3: 0.5}; the mixture's `settings` by default.
     A setting that a task cannot be shown in (no CoT template, no row for exemplars) falls away for that task."""
+    option_styles: list[str] | None = None
+    """How listed options may look, one drawn for each prompt; all styles by default."""
+    few_shot_tokens: int = Field(default=0, ge=0)
+    """At most so many tokens for a few-shot prompt, by leaving out exemplars; 0: as many as the context holds."""
     map: dict[str, str] = Field(default_factory=dict)
     """For rows of one's own: which column stands for inputs, targets and options, as in {inputs: question}."""
 
     _settings = field_validator("settings")(_known_settings)
+    _weights = field_validator("weights")(_positive_weights)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceSpec:
+        if bool(self.collection) == (self.mixture is not None):
+            raise ValueError("give a `collection`, or the recipe file of a `mixture`, and not both")
+        if self.mixture is not None and (foreign := self.model_fields_set - {"mixture", "share", "collection"}):
+            raise ValueError(f"a nested mixture takes no {min(foreign)!r}: write it in {self.mixture}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The collection, or the file of the nested mixture."""
+        return self.collection or str(self.mixture)
+
+
+class HoldOut(Section):
+    """Tasks that are kept out of the mixture, so that they can be asked about afterwards."""
+
+    tasks: list[str] = Field(default_factory=list)
+    """Names, patterns, or files that list a name a line."""
+    clusters: list[str] = Field(default_factory=list)
+    """Whole clusters: names or patterns."""
+    siblings: Literal["flan-v1"] | dict[str, list[str]] = Field(default_factory=dict)
+    """Clusters that are too close to be trained on where one is held out: {nli: [paraphrase]}, or `flan-v1`."""
+
+
+class Subset(Section):
+    """A random part of the tasks. A smaller part of the same draw lies within a larger one."""
+
+    tasks: int = Field(ge=1)
+    """How many tasks."""
+    draw: int = 0
+    """Which draw: other numbers give other tasks."""
+    stratified: bool = False
+    """Whether every cluster gives its share of the tasks, as far as whole tasks allow."""
 
 
 class MixtureSpec(Section):
@@ -74,8 +141,30 @@ class MixtureSpec(Section):
     larger values bring tasks closer to equal weight."""
     cap: int | None = Field(default=None, ge=1)
     """At most so many examples of a task count towards its weight, where its source says nothing; no cap by default."""
+    large_set: int | None = Field(default=None, ge=1)
+    """T0's rule, in place of a cap: each (task, template) counts with all its examples, but those of a data set of
+    more than so many examples (500,000 in T0) count as so many together."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use only the first so many examples of each task, where its source says nothing; all by default."""
+    balance: Literal["tasks", "clusters"] = "tasks"
+    """`clusters`: among the tasks that compete by size (those of one source with a share; those of all sources without
+    one together) every cluster weighs the same, and a cluster's tasks share its weight by size."""
+    minimum: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """The least share of a task; tasks below it are raised to it, and the others pay in proportion."""
     settings: dict[str, float] = Field(default_factory=lambda: {"zero-shot": 1.0})
     """Weight of each setting, where a source says nothing. Zero-shot by default, as most users' own prompts are."""
+    hold_out: HoldOut = Field(default_factory=HoldOut)
+    """Tasks and clusters that are kept out."""
+    subset: Subset | None = None
+    """Only a random part of the tasks, for studies of their number."""
+    licence: list[str] | None = None
+    """Only tasks whose licence is of these classes: permissive, copyleft, non-commercial, custom, unknown."""
+    language: list[str] | None = None
+    """Only tasks in these languages: names or codes, such as `English` or `de`."""
+    missing: Literal["error", "skip"] = "error"
+    """What happens where a source or a named task is not there; `skip`: a remark, and the others share its part."""
+    duplicates: Literal["keep", "drop-exact", "drop-near"] = "keep"
+    """Whether rows that repeat another row of the mixture are left out."""
 
     _settings = field_validator("settings")(_known_settings)
 
