@@ -140,6 +140,12 @@ class Encoder:
             prompts: what to encode.
             report: is added to, where given.
         """
+        return [encoded for encoded in self.encode_places(prompts, report) if encoded is not None]
+
+    def encode_places(
+        self, prompts: Sequence[Prompt], report: EncodingReport | None = None
+    ) -> list[Encoded | None]:
+        """As `encode_batch`, with None in the place of a prompt whose answer has no token."""
         counted = EncodingReport(prompts=len(prompts))
         texts = [prompt.continuation(self.form) for prompt in prompts]
         answers = [item.ids for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
@@ -148,7 +154,7 @@ class Encoder:
         wanted = [self.max_length - len(answers[k]) - 1 for k in kept]
         floor = self.max_length // 4
         readings = self._read([prompts[k] for k in kept], wanted, [max(budget, floor) for budget in wanted])
-        result = []
+        result: list[Encoded | None] = [None] * len(prompts)
         for k, reading in zip(kept, readings, strict=True):
             room = self.max_length - len(reading.ids)
             answer = [*answers[k], self.eos_id]
@@ -160,7 +166,7 @@ class Encoder:
             counted.tokens += len(ids)
             counted.trained_tokens += len(ids) - len(reading.ids)
             cut = "answer" if short else reading.cut
-            result.append(Encoded(ids, len(reading.ids), exemplars_kept=reading.exemplars_kept, cut=cut))
+            result[k] = Encoded(ids, len(reading.ids), exemplars_kept=reading.exemplars_kept, cut=cut)
         if report is not None:
             given = self._writer.decode_batch([answers[k] for k in kept], skip_special_tokens=False)
             counted.answers_altered = sum(
