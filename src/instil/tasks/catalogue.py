@@ -5,9 +5,9 @@
       "glue/mnli:2.0.0": {cluster: entailment, licence: OANC, language: English}
       "wmt16_translate/*": {cluster: translation}
 
-A source of a mixture names one: `catalogue: flan-2021` (shipped: flan-2021, flan-cot, p3), or a file of one's own. Names
-are matched without their collection, exactly first, then as patterns in the order of the file. What the catalogue does
-not say stays as the task has it.
+A source of a mixture names one: `catalogue: flan-2021` (shipped: flan-2021, flan-cot, p3), or a file of one's own.
+Names are matched without their collection, exactly first, then as patterns in the order of the file. What the catalogue
+does not say stays as the task has it.
 """
 
 from __future__ import annotations
