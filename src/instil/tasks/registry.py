@@ -192,6 +192,7 @@ def _phrased(rows: Path, templates: Path) -> Collection:
 def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None) -> Collection:
     place = _place(base, path or declared.folder, f"collection {declared.name!r}")
     paths = _files(place, declared.suffixes) if place.is_dir() else [place]
+    paths = [file for file in paths if declared.makes_task(file)] or paths
     titles = {file: _title(declared, file) for file in paths}
     wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base)
     return replace(
@@ -204,6 +205,8 @@ def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequen
 
 def _title(declared: Declared, file: Path) -> str:
     stem = Source(file).stem
+    if declared.title is not None:
+        return declared.title(file)
     if declared.name == "cot":
         return stem.removesuffix("_train")
     return file.parent.name if declared.titled_by_folder and stem == "task" else stem

@@ -79,6 +79,11 @@ class Declared:
     """What it holds, in a few words, for `instil tasks list`."""
     titled_by_folder: bool = False
     """Whether a task is named after its folder (`snarks/task.json`), not its file."""
+    title: Callable[[Path], str] | None = None
+    """What a file's task is called after the collection's name and a slash; its name without extension where None."""
+    makes_task: Callable[[Path], bool] = lambda path: True
+    """Which files make tasks of their own. The others (a train split's exemplars, a part of a join) are read with
+    them, and make tasks only where nothing else lies."""
     describe: Callable[[Task], Task] = lambda task: task
     """Adds what the files do not say: cluster, licence, citation."""
 

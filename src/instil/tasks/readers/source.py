@@ -75,10 +75,10 @@ class Source:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def lines(self) -> Iterator[tuple[int, str | Damage]]:
+    def lines(self, *, blank: bool = False) -> Iterator[tuple[int, str | Damage]]:
         r"""Numbered lines without their ends, cut at `\n` alone: U+2028 and the like stay inside a line.
 
-        Blank lines are no rows and are left out. Damage that ends the file comes as the last item.
+        Damage that ends the file comes as the last item. Blank lines are no rows and are left out, unless `blank`.
         """
         number = 0
         try:
@@ -93,7 +93,7 @@ class Source:
                     content = line.removesuffix(b"\n").removesuffix(b"\r")
                     if number == 1:
                         content = content.removeprefix(b"\xef\xbb\xbf")
-                    if not content or content.isspace():
+                    if not blank and (not content or content.isspace()):
                         continue
                     try:
                         yield number, content.decode()
