@@ -10,7 +10,7 @@ Shape legend: B rows, T tokens a row, K trained tokens in the rectangle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,8 +36,25 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user`, `assistant` or `tool`."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFormat:
     """How the parts of a prompt become one text. Kept beside the weights, so that tuning, evaluation and chat agree.
+
+    A conversation is written with a word before each turn, or by the model's own chat template::
+
+        Be kind.                       <|im_start|>system
+        User: Hello                    Be kind.<|im_end|> ...
+        Assistant: Hi. What is it?     (chat: see mixtures.encode)
+        User: Sum 2 and 3.
+        Assistant:
 
     The white space at the end of `separator` belongs to the answer's first token (as in ` Paris`), because that is how
     byte-pair tokenizers cut words; so it is moved behind the boundary between what is read and what is trained on.
@@ -47,6 +64,16 @@ class PromptFormat:
     """Stands between an input and its target."""
     exemplar_separator: str = "\n\n"
     """Stands between instruction, exemplars and query."""
+    user: str = "User: "
+    """Stands before what the person says in a conversation."""
+    assistant: str = "Assistant: "
+    """Stands before what the model says in a conversation; the blanks at its end belong to the answer."""
+    tool: str = "Tool: "
+    """Stands before what a tool gives back in a conversation."""
+    turn_separator: str = "\n"
+    """Stands between the turns of a conversation."""
+    chat: bool = False
+    """Whether everything is written through the model's own chat template, as a conversation."""
 
     @property
     def cue(self) -> str:
@@ -57,6 +84,17 @@ class PromptFormat:
     def lead(self) -> str:
         """The part of the separator that the answer starts with: the blanks at its end."""
         return self.separator[len(self.cue) :]
+
+    @property
+    def turn_lead(self) -> str:
+        """As `lead`, for the model's turn in a conversation."""
+        return self.assistant[len(self.assistant.rstrip(" ")) :]
+
+    def transcript(self, messages: Sequence[Message]) -> str:
+        """A conversation as plain text, up to where the model's next turn starts."""
+        before = {"system": "", "user": self.user, "assistant": self.assistant, "tool": self.tool}
+        said = [before.get(message.role, f"{message.role}: ") + message.content for message in messages]
+        return self.turn_separator.join([*said, self.assistant.rstrip(" ")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +126,20 @@ class Prompt:
     answer: str = ""
     """For chain of thought: the final answer inside `target`; otherwise empty."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    messages: tuple[Message, ...] = ()
+    """For a conversation: all that is said before the target, the last turn included (`input` repeats its text)."""
+    few_shot_tokens: int = 0
+    """With exemplars: at most so many tokens are read; 0 is the model's whole context."""
 
     def text(self, form: PromptFormat, exemplars: int | None = None) -> str:
-        """What the model reads, up to where its answer starts.
+        """What the model reads, up to where its answer starts, written without a chat template.
 
         Args:
             form: the separators.
             exemplars: how many exemplars to keep (the first ones); all by default.
         """
+        if self.messages:
+            return form.transcript(self.conversation(form, exemplars))
         kept = self.exemplars if exemplars is None else self.exemplars[:exemplars]
         parts = [self.instruction] if self.instruction else []
         parts += [f"{shown.input}{form.separator}{shown.target}" for shown in kept]
@@ -104,7 +148,24 @@ class Prompt:
 
     def continuation(self, form: PromptFormat, target: str | None = None) -> str:
         """What the model should write: the target (or another candidate), with the blanks that lead it."""
-        return form.lead + (self.target if target is None else target)
+        lead = form.turn_lead if self.messages else form.lead
+        return lead + (self.target if target is None else target)
+
+    def conversation(self, form: PromptFormat, exemplars: int | None = None) -> tuple[Message, ...]:
+        """What the model reads as messages: the instruction is the system's, exemplars are earlier turns.
+
+        Args:
+            form: its `exemplar_separator` stands between the instruction and what else the system says.
+            exemplars: how many exemplars to keep (the first ones); all by default.
+        """
+        said = self.messages or (Message("user", self.input),)
+        system, turns = [self.instruction] if self.instruction else [], list(said)
+        while turns and turns[0].role == "system":
+            system.append(turns.pop(0).content)
+        head = [Message("system", form.exemplar_separator.join(system))] if system else []
+        for shown in self.exemplars if exemplars is None else self.exemplars[:exemplars]:
+            head += [Message("user", shown.input), Message("assistant", shown.target)]
+        return (*head, *turns)
 
 
 @dataclass(frozen=True, slots=True)

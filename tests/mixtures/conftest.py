@@ -38,6 +38,8 @@ class SumTemplate:
     name: str = "sum"
     wording: str = "What is {a} + {b}?"
     cot: bool = False
+    inverted: bool = False
+    shows_options: bool | None = None
 
     def render(self, example: Example, *, seed: int) -> Rendered:
         if example.fields.get("bad"):

@@ -65,6 +65,14 @@ class Renderer(Protocol):
         """Whether the target reasons before it answers."""
 
     @property
+    def inverted(self) -> bool:
+        """Whether it asks for the question (or for question and answer, ...) instead of the answer."""
+
+    @property
+    def shows_options(self) -> bool | None:
+        """Whether its text lists the options itself; None where that is not known."""
+
+    @property
     def fingerprint(self) -> str:
         """Names what it would render."""
 
@@ -112,6 +120,10 @@ class Template:
     """For a chain of thought: the final answer alone."""
     rationale: str = ""
     """For a chain of thought: the reasoning alone."""
+    inverted: bool = False
+    """Whether it asks for the question (or for question and answer, ...) instead of the answer."""
+    shows_options: bool | None = None
+    """Whether its text lists the options itself; None where that is not known."""
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What its source says about it: metrics, whether it is the original task, ..."""
     bounds: Bounds = field(default=Bounds(), compare=False)
@@ -122,13 +134,23 @@ class Template:
         cls, name: str, jinja: str, *, answer_choices: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> Template:
         """A template in promptsource's form: one text, with `|||` between input and target."""
-        return cls(name=name, input=jinja, target=None, answer_choices=answer_choices, metadata=metadata or {})
+        said = metadata or {}
+        listed = said.get("choices_in_prompt")
+        return cls(
+            name=name,
+            input=jinja,
+            target=None,
+            answer_choices=answer_choices,
+            shows_options=listed if isinstance(listed, bool) else None,
+            metadata=said,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """Names the words of the template."""
         parts = (self.input, self.target, self.answer_choices, self.instruction, self.exemplar, self.references)
-        return fingerprint([*parts, self.cot, self.answer, self.rationale])
+        told = [self.inverted, self.shows_options] if self.inverted or self.shows_options is not None else []
+        return fingerprint([*parts, self.cot, self.answer, self.rationale, *told])
 
     @cached_property
     def fields(self) -> frozenset[str]:
