@@ -30,19 +30,10 @@ def bucket(encoded: Sequence[Encoded], *, tokens_per_batch: int, pad_id: int = 0
             than that gets a rectangle of its own.
         pad_id: what padded places hold.
     """
-    order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k].ids), k))
-    packs: list[Pack] = []
-    rows: list[list[Encoded]] = []
-    # From the longest down: the long rows, which decide the padding and the memory, sit in full rectangles.
-    for k in reversed(order):
-        length = len(rows[0][0].ids) if rows else 0
-        if rows and (len(rows) + 1) * length > tokens_per_batch:
-            packs.append(_rectangle(rows[::-1], length, pad_id))
-            rows = []
-        rows.append([encoded[k]])
-    if rows:
-        packs.append(_rectangle(rows[::-1], len(rows[0][0].ids), pad_id))
-    return packs[::-1]
+    rectangles = bucketed([len(item.ids) for item in encoded], tokens_per_batch)
+    return [
+        rectangle([[encoded[k]] for k in members], len(encoded[members[-1]].ids), pad_id) for members in rectangles
+    ]
 
 
 def pack(encoded: Sequence[Encoded], *, length: int, rows: int = 1, pad_id: int = 0) -> list[Pack]:
@@ -57,25 +48,55 @@ def pack(encoded: Sequence[Encoded], *, length: int, rows: int = 1, pad_id: int 
     Raises:
         ValueError: if a prompt is longer than a row.
     """
-    filled: list[list[Encoded]] = []
+    filled = packed([len(item.ids) for item in encoded], length)
+    return [
+        rectangle([[encoded[k] for k in row] for row in filled[start : start + rows]], length, pad_id)
+        for start in range(0, len(filled), rows)
+    ]
+
+
+def bucketed(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Which prompts share a rectangle, by number: the shortest first. `bucketed([2, 9, 3], 6) == [[0, 2], [1]]`."""
+    order = sorted(range(len(lengths)), key=lambda k: (lengths[k], k))
+    rectangles: list[list[int]] = []
+    members: list[int] = []
+    # From the longest down: the long rows, which decide the padding and the memory, sit in full rectangles.
+    for k in reversed(order):
+        if members and (len(members) + 1) * lengths[members[0]] > tokens_per_batch:
+            rectangles.append(members[::-1])
+            members = []
+        members.append(k)
+    if members:
+        rectangles.append(members[::-1])
+    return rectangles[::-1]
+
+
+def packed(lengths: Sequence[int], length: int) -> list[list[int]]:
+    """Which prompts share a row, by number, in their order there. `packed([4, 3, 5], 8) == [[2, 1], [0]]`.
+
+    Raises:
+        ValueError: if a prompt is longer than a row.
+    """
+    filled: list[list[int]] = []
     room: list[int] = []
-    for k in sorted(range(len(encoded)), key=lambda k: (-len(encoded[k].ids), k)):
-        size = len(encoded[k].ids)
+    for k in sorted(range(len(lengths)), key=lambda k: (-lengths[k], k)):
+        size = lengths[k]
         if size > length:
             raise ValueError(f"a prompt of {size} tokens does not fit rows of {length}")
-        place = next((row for row, left in enumerate(room) if left >= size), None)
-        if place is None:
-            filled.append([])
-            room.append(length)
-            place = len(room) - 1
-        filled[place].append(encoded[k])
-        room[place] -= size
-    return [_rectangle(filled[start : start + rows], length, pad_id) for start in range(0, len(filled), rows)]
+        for place, left in enumerate(room):
+            if left >= size:
+                filled[place].append(k)
+                room[place] = left - size
+                break
+        else:
+            filled.append([k])
+            room.append(length - size)
+    return filled
 
 
 def separate(encoded: Sequence[Encoded], *, pad_id: int = 0) -> list[Pack]:
     """Each prompt alone, without any padding: what every other layout must agree with."""
-    return [_rectangle([[item]], len(item.ids), pad_id) for item in encoded]
+    return [rectangle([[item]], len(item.ids), pad_id) for item in encoded]
 
 
 def padding_share(packs: Sequence[Pack]) -> float:
@@ -84,7 +105,8 @@ def padding_share(packs: Sequence[Pack]) -> float:
     return 1 - sum(item.tokens for item in packs) / area if area else 0.0
 
 
-def _rectangle(rows: Sequence[Sequence[Encoded]], length: int, pad_id: int) -> Pack:
+def rectangle(rows: Sequence[Sequence[Encoded]], length: int, pad_id: int) -> Pack:
+    """Rows of prompts as one rectangle of `length` tokens a row."""
     ids_bt = np.full((len(rows), length), pad_id, dtype=np.int32)
     segments_bt = np.zeros((len(rows), length), dtype=np.int32)
     positions_bt = np.zeros((len(rows), length), dtype=np.int32)
