@@ -23,7 +23,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 
 from instil.errors import TemplateError
 from instil.fingerprint import fingerprint
-from instil.records import Example, Exemplar
+from instil.records import Example, Exemplar, Message
 from instil.tasks.budget import BoundError, Bounds, Budget
 from instil.tasks.sandbox import Compiled, compiled
 
@@ -50,6 +50,8 @@ class Rendered:
     """For a chain of thought: the final answer inside the target."""
     rationale: str = ""
     """For a chain of thought: the reasoning inside the target."""
+    messages: tuple[Message, ...] = ()
+    """For a conversation: all that is said before the target; `input` repeats the last turn's text."""
 
 
 @runtime_checkable

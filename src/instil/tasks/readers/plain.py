@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,12 @@ class Plain:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Parquet by its mark; JSON lines whose first whole row has a pair of known columns."""
-        if head.startswith(_PARQUET):
-            return True
-        return any(_pair(row, self.map) for row in _first_rows(Source(path), head))
+        return is_parquet(head) or any(_pair(row, self.map) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
         source = Source(path)
-        parquet = source.head().startswith(_PARQUET) if path.stat().st_size else False
+        parquet = is_parquet(source.head()) if path.stat().st_size else False
         reading, examples = Reading("parquet" if parquet else self.name), []
         for where, row in rows_of(path):
             try:
@@ -123,8 +122,30 @@ def _pair(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, str]
     return None
 
 
-def _first_rows(source: Source, head: bytes) -> Iterator[dict[str, Any]]:
-    """The rows among the first lines (or the first item of a list) that can be parsed."""
+def is_parquet(head: bytes) -> bool:
+    """Whether a file with this head is Parquet."""
+    return head.startswith(_PARQUET)
+
+
+def first_rows(path: Path, head: bytes) -> tuple[dict[str, Any], ...]:
+    """The rows among the first lines (the first item of a list, the first row of Parquet) that can be parsed."""
+    try:
+        status = path.stat()
+    except OSError:  # judged by its head alone
+        return tuple(_first_rows(path, head))
+    return _remembered(path, head, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # every reader asks about the same file in turn
+def _remembered(path: Path, head: bytes, size: int, modified: int) -> tuple[dict[str, Any], ...]:
+    return tuple(_first_rows(path, head))
+
+
+def _first_rows(path: Path, head: bytes) -> Iterator[dict[str, Any]]:
+    source = Source(path)
+    if is_parquet(head):
+        yield from (row for _, row in islice(_parquet_rows(path, batch=1), 1) if not isinstance(row, Damage))
+        return
     if source.suffix == ".jsonl":
         # By lines of the file, not of the head: a first row may be longer than the head.
         for _, line in islice(source.lines(), 20):
@@ -152,7 +173,7 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
     except Damage as damage:
         yield "file", damage
         return
-    if head.startswith(_PARQUET):
+    if is_parquet(head):
         yield from _parquet_rows(path)
     elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         yield from _listed_rows(source)
@@ -190,15 +211,15 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
+def _parquet_rows(path: Path, batch: int = 1024) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
+            for some in file.iter_batches(batch_size=batch):
+                for row in some.to_pylist():
                     number += 1
                     yield f"row {number}", {name: _plain(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, ValueError) as error:
