@@ -40,7 +40,7 @@ class Bounds:
 class Budget:
     """What is left of the bounds of one render, and the seed of its random choices."""
 
-    __slots__ = ("bounds", "busy_since", "deadline", "draws", "left", "seed")
+    __slots__ = ("bounds", "busy_since", "deadline", "depth", "draws", "left", "seed")
 
     def __init__(self, bounds: Bounds, seed: int) -> None:
         self.bounds = bounds
@@ -49,6 +49,7 @@ class Budget:
         self.busy_since: float | None = None
         self.seed = seed
         self.draws = 0
+        self.depth = 0
 
     def spend(self, steps: int) -> None:
         """Pay for work that is about to be done."""

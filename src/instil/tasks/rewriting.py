@@ -73,7 +73,7 @@ def rounds(context: RenderContext, values: Any, price: int) -> Iterable[Any]:
     return tuple(result) if context.environment.growing and isinstance(result, list) else result  # type: ignore[attr-defined]
 
 
-_ALLOWED_NODES = frozenset(
+ALLOWED_NODES = frozenset(
     {
         *("Template", "Output", "TemplateData", "Assign", "If", "For"),
         *("Name", "NSRef", "Const", "Tuple", "List", "Dict", "Pair", "Keyword", "CondExpr"),
@@ -88,10 +88,12 @@ _CHEAP_TESTS = frozenset({"defined", "undefined", "none", "string", "number", "m
 class Rewriter(NodeTransformer):
     """Sends every place that can make something large through the functions above."""
 
+    allowed: frozenset[str] = ALLOWED_NODES
+
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
         """Refuse a node that is not listed; visit what it holds."""
         kind = type(node).__name__
-        if kind not in _ALLOWED_NODES:
+        if kind not in self.allowed:
             raise SecurityError(f"uses `{_NAMES.get(kind, kind.lower())}`, which templates here do not have")
         return super().generic_visit(node, *args, **kwargs)
 

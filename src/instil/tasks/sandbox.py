@@ -90,13 +90,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     context_class = RenderContext
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    rewriter: type[Rewriter] = Rewriter
 
-    def __init__(self, *, growing: bool) -> None:
+    def __init__(self, *, growing: bool, undefined: type[Undefined] = Missing, **options: Any) -> None:
         """
         Args:
             growing: whether lists and mappings may grow in place (`append`, `pop`, `update`).
+            undefined: what a name without a value is.
+            options: of Jinja: extensions, what becomes of white space around blocks.
         """
-        super().__init__(undefined=Missing, finalize=show, optimized=False, cache_size=0, keep_trailing_newline=False)
+        super().__init__(undefined=undefined, finalize=show, optimized=False, cache_size=0, **options)
         self.growing = growing
         self.globals = {"range": _range, "zip": zip, "dict": dict, "namespace": Namespace}
         self.filters = {**FILTERS, **TOOLS}
@@ -104,7 +107,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        rewritten: nodes.Template = Rewriter().visit(tree)
+        rewritten: nodes.Template = self.rewriter().visit(tree)
         return rewritten
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
