@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from instil.errors import DataError
+from instil.tasks import cache
 from instil.tasks.formats import DECLARED
 from instil.tasks.readers.plain import Plain, rows_of
 from instil.tasks.readers.promptsource import Promptsource, task_of, template_file
@@ -131,7 +132,7 @@ def _refuse_unused(
             raise DataError(f"collection {name!r} takes no {option!r}", remedy="Leave it out")
 
 
-@cache
+@functools.cache
 def _plugged() -> Mapping[str, Any]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -193,6 +194,9 @@ def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequen
     place = _place(base, path or declared.folder, f"collection {declared.name!r}")
     paths = _files(place, declared.suffixes) if place.is_dir() else [place]
     paths = [file for file in paths if declared.makes_task(file)] or paths
+    if declared.several:
+        found = _read(declared.name, declared.reader, paths, place, declared.describe)
+        return Collection(declared.name, *_selected(found.tasks, tasks, declared.name, base), found.quarantined)
     titles = {file: _title(declared, file) for file in paths}
     wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base)
     return replace(
@@ -217,30 +221,35 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _read(
-    name: str, reader: Reader, paths: Iterable[Path], place: Path, describe: Callable[[Task], Task] = lambda task: task
+    name: str, reader: Reader, paths: Sequence[Path], place: Path, describe: Callable[[Task], Task] = lambda task: task
 ) -> Collection:
-    found: list[Task] = []
-    aside: dict[str, list[Quarantined]] = {}
+    found = cache.kept(name, [str(place), repr(reader)], paths, lambda: _readings(reader, paths, describe))
+    if not found.tasks:
+        raise _nothing_read(name, place, found.quarantined)
+    if found.quarantined:
+        count = sum(map(len, found.quarantined.values()))
+        log.info("%s: %d rows set aside in %d files", name, count, len(found.quarantined))
+    return Collection(name, found.tasks, (), found.quarantined)
+
+
+def _readings(
+    reader: Reader, paths: Iterable[Path], describe: Callable[[Task], Task]
+) -> Iterator[tuple[Path, Reading]]:
+    """What the files hold, one by one."""
     origin: dict[str, Path] = {}
     for file in paths:
-        reading: Reading = reader.read(file)
+        reading = reader.read(file)
+        tasks = []
         for task in map(describe, reading.tasks):
-            # A reader that joins files names them itself.
-            task = task if task.files else replace(task, files=(SourceFile(str(file), Source(file).sha256()),))
             if task.name in origin:
                 both = f"{origin[task.name]} and {file}"
                 raise DataError(
                     f"two files make task {task.name!r}: {both}", remedy="Keep one of them, or give its path"
                 )
             origin[task.name] = file
-            found.append(task)
-        if reading.quarantined:
-            aside[str(file)] = reading.quarantined
-    if not found:
-        raise _nothing_read(name, place, aside)
-    if aside:
-        log.info("%s: %d rows set aside in %d files", name, sum(map(len, aside.values())), len(aside))
-    return Collection(name, found, (), aside)
+            # A reader that joins files names them itself.
+            tasks.append(task if task.files else replace(task, files=(SourceFile(str(file), Source(file).sha256()),)))
+        yield file, replace(reading, tasks=tasks)
 
 
 def _nothing_read(name: str, place: Path, aside: Mapping[str, list[Quarantined]]) -> DataError:
@@ -268,6 +277,7 @@ def _chosen(
     """Which titles are asked for, and which names of list files are not there."""
     if tasks is None:
         return set(titles), ()
+    there = set(titles)
     wanted: set[str] = set()
     absent: list[str] = []
     for asked in [tasks] if isinstance(tasks, str) else tasks:
@@ -275,8 +285,8 @@ def _chosen(
         listing = _list_file(asked, place, base)
         if listing is not None:
             listed = [line.strip().removeprefix(f"{name}/") for line in _lines_of(listing)]
-            wanted.update(set(listed) & set(titles))
-            absent += [title for title in listed if title not in titles]
+            wanted.update(there.intersection(listed))
+            absent += [title for title in listed if title not in there]
         elif matches := fnmatch.filter(titles, bare):
             wanted.update(matches)
         else:

@@ -84,6 +84,8 @@ class Declared:
     makes_task: Callable[[Path], bool] = lambda path: True
     """Which files make tasks of their own. The others (a train split's exemplars, a part of a join) are read with
     them, and make tasks only where nothing else lies."""
+    several: bool = False
+    """Whether a file may make several tasks, so that they are chosen by their own names, once all files are read."""
     describe: Callable[[Task], Task] = lambda task: task
     """Adds what the files do not say: cluster, licence, citation."""
 

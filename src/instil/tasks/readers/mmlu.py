@@ -1,0 +1,150 @@
+r"""MMLU: a CSV of question, four choices, letter, without header; a subject and split a file.
+
+    What is true for a type-Ia supernova?,"This type occurs in binary systems.",...,"...",A
+    letter   ... A. This type occurs in binary systems.\nB. ...\nAnswer:   ->  A
+    text     What is true for a type-Ia supernova?                         ->  This type occurs in binary systems.
+
+Questions hold newlines inside their quotes, so rows are not lines; `None`, `NA` and the empty text are choices like any
+other. `<subject>_test.csv` is the task `mmlu/<subject>`, other splits keep their name (`mmlu/anatomy_val`). The five
+rows of `dev` are the worked examples of the subject's other splits; alone they make a task only where nothing else lies
+at the path.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from instil.records import Example
+from instil.tasks.readers.phrasing import direct
+from instil.tasks.readers.reading import Declared, Reading, RowProblem
+from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows
+from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import beside, content_of, pool, source_files, split_of
+from instil.tasks.task import Task
+
+LETTERS = ["A", "B", "C", "D"]
+_LISTED = "{% for letter in letters %}{{ letter }}. {{ choices[loop.index0] }}\n{% endfor %}"
+_TOPIC = "The following are multiple choice questions (with answers) about {{ subject }}."
+
+TEMPLATES = (
+    direct(
+        "letter",
+        f"{{{{ question }}}}\n{_LISTED}Answer:",
+        "{{ letter }}",
+        options="letters",
+        lists_options=True,
+        instruction=_TOPIC,
+    ),
+    direct(
+        "letter-choose",
+        f"Question: {{{{ question }}}}\nChoose the right answer and give its letter.\n{_LISTED}",
+        "{{ letter }}",
+        options="letters",
+        lists_options=True,
+    ),
+    direct("text", "{{ question }}", options="options"),
+    direct("text-subject", "Here is a question about {{ subject }}.\n{{ question }}\nAnswer:", options="options"),
+)
+CITATION = "Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, arXiv:2009.03300"
+
+_EVALUATED = re.compile(r"_(test|val)$")
+
+
+@dataclass(frozen=True)
+class Mmlu:
+    """Reads one subject of one split."""
+
+    name: str = "mmlu"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """CSV without a header, most of whose first rows have six columns that end in a letter from A to D."""
+        if Source(path).suffix != ".csv":
+            return False
+        rows = first_csv_rows(head)
+        return sum(len(row) == 6 and row[5].strip() in LETTERS for row in rows) * 2 > len(rows)
+
+    def read(self, path: Path) -> Reading:
+        """One task, with the subject's dev split as its worked examples."""
+        reading = Reading(self.name)
+        examples = _examples(path, reading)
+        if examples:
+            shots = _dev_beside(path)
+            files = source_files((path, shots))
+            reading.tasks.append(
+                Task(
+                    name=f"mmlu/{title(path)}",
+                    cluster="knowledge exams",
+                    collection="mmlu",
+                    templates=TEMPLATES,
+                    examples=examples,
+                    exemplars=pool(shots, _examples),
+                    licence="MIT",
+                    source=f"MMLU, {_subject(path)}",
+                    citation=CITATION,
+                    content=content_of(files),
+                    files=files,
+                )
+            )
+        return reading
+
+
+def title(path: Path) -> str:
+    """`anatomy` for the test split, `anatomy_val` for another."""
+    return Source(path).stem.removesuffix("_test")
+
+
+def _subject(path: Path) -> str:
+    return re.sub(r"_(dev|val|test)$", "", Source(path).stem).replace("_", " ")
+
+
+def _dev_beside(path: Path) -> Path | None:
+    """The dev split of a subject: in the folder `dev` beside the split's own, or in the same folder."""
+    stem = Source(path).stem
+    if not _EVALUATED.search(stem):
+        return None
+    name = _EVALUATED.sub("_dev", stem) + ".csv"
+    return beside(path.parent.parent / "dev" / name, name) or beside(path, name)
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    subject = _subject(path)
+    return examples_of(csv_rows(path), lambda row: _fields(row, subject), reading)
+
+
+def _fields(row: list[str], subject: str) -> dict[str, object]:
+    if len(row) != 6:
+        raise RowProblem(f"{len(row)} {'column' if len(row) == 1 else 'columns'}, not 6")
+    question, *choices, letter = (column.strip() for column in row)
+    if not question:
+        raise RowProblem("empty question")
+    if letter not in LETTERS:
+        raise RowProblem("the answer is no letter from A to D")
+    answer = choices[LETTERS.index(letter)]
+    if not answer:
+        raise RowProblem("empty target")
+    return {
+        "question": question,
+        "choices": choices,
+        # As answers to rank, a text counts once, and no text is none.
+        "options": [choice for choice in dict.fromkeys(choices) if choice],
+        "answer": answer,
+        "letter": letter,
+        "letters": LETTERS,
+        "subject": subject,
+    }
+
+
+READERS = (Mmlu(),)
+COLLECTIONS = (
+    Declared(
+        "mmlu",
+        "mmlu",
+        Mmlu(),
+        (".csv",),
+        "MMLU, a subject a task",
+        title=title,
+        makes_task=lambda path: split_of(path) != "dev",
+    ),
+)

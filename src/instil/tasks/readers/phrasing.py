@@ -1,0 +1,67 @@
+"""The two kinds of templates that readers write for their formats: straight to the answer, or reasoned.
+
+    direct("qa", "Q: {{ question }}\\nA:")     ->  "72"
+    reasoned("cot", "{{ question }}\\nLet's think step by step.")     ->  "Natalia sold ... So the answer is 72."
+
+Whether a template writes the options into its text itself is said in its metadata, in promptsource's words, so that a
+setting can show or hide them.
+"""
+
+from __future__ import annotations
+
+from instil.tasks.template import Template
+
+ANSWER = "{{ answer }}"
+
+
+def direct(
+    name: str,
+    shown: str,
+    target: str = ANSWER,
+    *,
+    options: str = "",
+    lists_options: bool = False,
+    references: str = "",
+    instruction: str = "",
+) -> Template:
+    """A template that asks for the answer alone.
+
+    Args:
+        name: unique within its task.
+        shown: what the model reads.
+        target: what it should answer.
+        options: the field that lists the answers to choose from, each a full target.
+        lists_options: whether `shown` writes them out.
+        references: the field that lists every accepted target.
+        instruction: said once, before the exemplars.
+    """
+    choices = f"{{{{ {options} | join('|||') }}}}" if options else None
+    return Template(
+        name,
+        shown,
+        target,
+        answer_choices=choices,
+        instruction=instruction,
+        references=references,
+        metadata={"choices_in_prompt": lists_options},
+    )
+
+
+def reasoned(
+    name: str,
+    shown: str,
+    target: str = "{{ rationale | sentence }} So the answer is {{ answer }}.",
+    *,
+    answer: str = ANSWER,
+    lists_options: bool = False,
+) -> Template:
+    """A template that asks for a chain of thought that ends in the answer. See `direct`."""
+    return Template(
+        name,
+        shown,
+        target,
+        cot=True,
+        answer=answer,
+        rationale="{{ rationale }}",
+        metadata={"choices_in_prompt": lists_options},
+    )
