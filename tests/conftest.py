@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 # Before anything imports torch or tokenizers: tests run side by side, so each process keeps to one core.
@@ -11,9 +13,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Collections that are read from files are kept in a folder of this process, which goes with it.
+os.environ["INSTIL_CACHE"] = tempfile.mkdtemp(prefix="instil-cache-")
 
 import hypothesis
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["INSTIL_CACHE"], ignore_errors=True)
 
 ROOT = Path(__file__).resolve().parent.parent
 

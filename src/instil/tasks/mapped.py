@@ -1,0 +1,285 @@
+"""Rows in a memory-mapped Arrow file: read one at a time, however many there are; no row is in memory before.
+
+    file    one binary column, cut into pieces of about 256 KiB; the last piece is the head: what the rows are
+    piece   one task's rows, each a JSON list      ["id-7", "Who was ...?", ["A"]]
+    head    names: [definition, input, outputs]    shared: {definition: "In this task, ..."}, kept once
+
+`MappedRows` puts the three together again: Example("id-7", {definition: ..., input: ..., outputs: [...]}), the same
+fields in the same order as the reader gave. Every piece has a checksum that is compared when it is first touched.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+from weakref import WeakValueDictionary
+
+from instil.errors import DataError
+from instil.records import Example
+
+#: Bytes of a piece: read and checked as a whole the first time that one of its rows is wanted.
+PIECE_BYTES = 256 << 10
+#: Pieces that stay open; opening one again takes some 20 microseconds.
+_OPEN_PIECES = 1024
+
+
+class NotPlainError(Exception):
+    """A value that JSON would not give back as it was (a tuple, a date, a number as key): it cannot be kept."""
+
+
+class DamagedError(Exception):
+    """A file that is not what was written."""
+
+
+def plain(value: object) -> str:
+    """The value as JSON that reads back as exactly the same.
+
+    Raises:
+        NotPlainError: if there is none.
+    """
+    _refuse_others(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _refuse_others(value: object) -> None:
+    kind = type(value)
+    if kind is str or value is None or kind in (int, float, bool):
+        return
+    if kind is list:
+        for item in value:  # type: ignore[attr-defined]
+            _refuse_others(item)
+    elif kind is dict and all(type(key) is str for key in value):  # type: ignore[attr-defined]
+        for item in value.values():  # type: ignore[attr-defined]
+            _refuse_others(item)
+    else:
+        raise NotPlainError(f"a value of type {kind.__name__}")
+
+
+class Writer:
+    """Writes pieces, then the head. The file is whole once `close` has returned.
+
+    Args:
+        path: where to write; what stands there is overwritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._sink = pa.OSFile(str(path), "wb")
+        self._file = pa.ipc.new_file(self._sink, pa.schema([("json", pa.binary())]))
+        self._checks: list[int] = []
+
+    def add(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Write the rows of one task.
+
+        Returns:
+            What `MappedFile.rows` needs to find them again, as plain data.
+
+        Raises:
+            NotPlainError: if a row holds what JSON does not.
+        """
+        rows = [(example.key, {name: plain(value) for name, value in example.fields.items()}) for example in examples]
+        names = list(rows[0][1]) if rows else []
+        alike = all(list(fields) == names for _, fields in rows)
+        shared = {
+            name: rows[0][1][name]
+            for name in (names if alike else ())
+            if len(rows) > 1 and all(fields[name] == rows[0][1][name] for _, fields in rows)
+        }
+        texts = [_line(key, fields, shared if alike else None) for key, fields in rows]
+        per_piece = max(1, len(texts) * PIECE_BYTES // (1 + sum(map(len, texts))))
+        first = len(self._checks)
+        for start in range(0, len(texts), per_piece):
+            self._checks.append(self._write(texts[start : start + per_piece]))
+        return {
+            "first": first,
+            "per_piece": per_piece,
+            "size": len(texts),
+            "names": names if alike else None,
+            "shared": {name: json.loads(text) for name, text in shared.items()},
+        }
+
+    def close(self, head: Mapping[str, Any]) -> None:
+        """Write the head and the end of the file."""
+        text = json.dumps({**head, "checks": self._checks}, separators=(",", ":")).encode()
+        self._write([b"%08x" % zlib.crc32(text) + text])
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a head."""
+        self._file.close()
+        self._sink.close()
+
+    def _write(self, texts: list[bytes]) -> int:
+        import pyarrow as pa
+
+        batch = pa.record_batch([pa.array(texts, pa.binary())], names=["json"])
+        self._file.write_batch(batch)
+        return _check(batch)
+
+
+def _line(key: str, fields: Mapping[str, str], shared: Mapping[str, str] | None) -> bytes:
+    """A row as JSON: its key, then its own values, or all fields where rows differ in their names."""
+    if shared is None:
+        rest = ["{" + ",".join(f"{plain(name)}:{text}" for name, text in fields.items()) + "}"]
+    else:
+        rest = [text for name, text in fields.items() if name not in shared]
+    return f"[{','.join([plain(key), *rest])}]".encode("utf-8", "surrogatepass")
+
+
+def _check(batch: Any) -> int:
+    """The checksum of a piece: of where every row ends, and of every byte."""
+    _, ends, data = batch.column(0).buffers()
+    ends = memoryview(ends)[: 4 * (batch.num_rows + 1)]
+    total = int.from_bytes(ends[-4:], "little")
+    return zlib.crc32(memoryview(data)[:total] if data is not None else b"", zlib.crc32(ends))
+
+
+class MappedFile:
+    """A file of rows, mapped. See `open_mapped`.
+
+    Raises:
+        DamagedError: if it is not whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self.path = path
+        try:
+            self._map = pa.memory_map(str(path), "r")
+            self._file = pa.ipc.open_file(self._map)
+            text: bytes = self._file.get_batch(self._file.num_record_batches - 1).column(0)[0].as_py()
+            if int(text[:8], 16) != zlib.crc32(text[8:]):
+                raise DamagedError("its head is damaged")
+            self.head: dict[str, Any] = json.loads(text[8:])
+            self.stamp = text[:8].decode()
+            self._checks: list[int] = self.head.pop("checks")
+        except (pa.ArrowException, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(f"not a whole file of rows ({type(error).__name__})") from None
+        if len(self._checks) != self._file.num_record_batches - 1:
+            raise DamagedError("pieces are missing")
+        self._checked = bytearray(len(self._checks))
+        self._pieces: dict[int, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_mapped, (self.path, self.stamp)
+
+    def rows(self, place: Mapping[str, Any]) -> MappedRows:
+        """The rows of a task, by what `Writer.add` said of them."""
+        names = None if place["names"] is None else tuple(place["names"])
+        return MappedRows(self, place["first"], place["per_piece"], place["size"], names, place["shared"])
+
+    def check_all(self) -> None:
+        """Compare every piece with its checksum, through buffers that are given back: nothing stays resident.
+
+        Raises:
+            DamagedError: if one differs.
+        """
+        import pyarrow as pa
+
+        try:
+            with pa.OSFile(str(self.path), "rb") as source:
+                file = pa.ipc.open_file(source)
+                for number, expected in enumerate(self._checks):
+                    if _check(file.get_batch(number)) != expected:
+                        raise DamagedError(f"piece {number} is damaged")
+                    self._checked[number] = 1
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DamagedError(f"not a whole file of rows ({type(error).__name__})") from None
+
+    def piece(self, number: int) -> Any:
+        """The column of a piece.
+
+        Raises:
+            DataError: if it is damaged; the file is removed, so that the next opening makes it anew.
+        """
+        column = self._pieces.get(number)
+        if column is None:
+            import pyarrow as pa
+
+            try:
+                batch = self._file.get_batch(number)
+                if not self._checked[number]:
+                    if _check(batch) != self._checks[number]:
+                        raise DamagedError("its checksum differs")
+                    self._checked[number] = 1
+            except (pa.ArrowException, DamagedError, OSError) as error:
+                self.path.unlink(missing_ok=True)
+                raise DataError(
+                    f"{self.path} is damaged ({error}) and was removed", remedy="Run again: it is built anew"
+                ) from None
+            if len(self._pieces) >= _OPEN_PIECES:
+                self._pieces.clear()
+            column = self._pieces[number] = batch.column(0)
+        return column
+
+
+_OPENED: WeakValueDictionary[tuple[Path, str], MappedFile] = WeakValueDictionary()
+
+
+def open_mapped(path: Path, stamp: str = "") -> MappedFile:
+    """The file at a path; in one process, one file is opened once.
+
+    Args:
+        path: where it lies.
+        stamp: for rows that were handed to another process: which state of the file they come from.
+
+    Raises:
+        DamagedError: if it is not whole.
+        DataError: if it is another state than `stamp` names.
+    """
+    found = _OPENED.get((path, stamp)) if stamp else None
+    if found is None:
+        try:
+            found = MappedFile(path)
+        except DamagedError as error:
+            if not stamp:
+                raise
+            raise DataError(f"{path} is gone or damaged ({error})", remedy="Run again: it is built anew") from None
+        if stamp and found.stamp != stamp:
+            raise DataError(f"{path} was rebuilt while it was in use", remedy="Run again")
+        found = _OPENED.setdefault((path, found.stamp), found)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedRows(Sequence[Example]):
+    """The rows of a task in a mapped file."""
+
+    file: MappedFile
+    first: int
+    """Number of the first piece."""
+    per_piece: int
+    size: int
+    names: tuple[str, ...] | None
+    """The fields of every row, in order; None where rows differ, and each says its own."""
+    shared: Mapping[str, Any]
+    """Fields that are the same in all rows."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(self.size))]
+        if not -self.size <= index < self.size:
+            raise IndexError(index)
+        piece, row = divmod(index % self.size, self.per_piece)
+        text: bytes = self.file.piece(self.first + piece)[row].as_py()
+        key, *values = json.loads(text.decode("utf-8", "surrogatepass"))
+        if self.names is None:
+            return Example(key, values[0])
+        own = iter(values)
+        return Example(key, {name: self.shared[name] if name in self.shared else next(own) for name in self.names})
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(self.size))
