@@ -37,13 +37,14 @@ TEMPLATES = (
         options="letters",
         lists_options=True,
     ),
-    reasoned("cot", "{{ question }}\nLet's think step by step."),
+    reasoned("cot", "{{ question }}\nLet's think step by step.", options="choices"),
     reasoned(
         "cot-letter",
         f"{{{{ question }}}}\n{_LISTED}Reason step by step, and end with the letter.",
         "{{ rationale | sentence }}\nThe answer is {{ correct }}.",
-        answer="{{ correct }}",
+        options="letters",
         lists_options=True,
+        answer="{{ correct }}",
     ),
 )
 CITATION = "Ling et al. 2017, Program Induction by Rationale Generation, arXiv:1705.04146"

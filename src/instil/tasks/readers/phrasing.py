@@ -3,8 +3,7 @@
     direct("qa", "Q: {{ question }}\\nA:")     ->  "72"
     reasoned("cot", "{{ question }}\\nLet's think step by step.")     ->  "Natalia sold ... So the answer is 72."
 
-Whether a template writes the options into its text itself is said in its metadata, in promptsource's words, so that a
-setting can show or hide them.
+Whether a template writes the options into its text itself is said beside it, so that a setting can show or hide them.
 """
 
 from __future__ import annotations
@@ -35,15 +34,14 @@ def direct(
         references: the field that lists every accepted target.
         instruction: said once, before the exemplars.
     """
-    choices = f"{{{{ {options} | join('|||') }}}}" if options else None
     return Template(
         name,
         shown,
         target,
-        answer_choices=choices,
+        answer_choices=_choices(options),
         instruction=instruction,
         references=references,
-        metadata={"choices_in_prompt": lists_options},
+        shows_options=lists_options if options else None,
     )
 
 
@@ -52,16 +50,22 @@ def reasoned(
     shown: str,
     target: str = "{{ rationale | sentence }} So the answer is {{ answer }}.",
     *,
-    answer: str = ANSWER,
+    options: str = "",
     lists_options: bool = False,
+    answer: str = ANSWER,
 ) -> Template:
     """A template that asks for a chain of thought that ends in the answer. See `direct`."""
     return Template(
         name,
         shown,
         target,
+        answer_choices=_choices(options),
         cot=True,
         answer=answer,
         rationale="{{ rationale }}",
-        metadata={"choices_in_prompt": lists_options},
+        shows_options=lists_options if options else None,
     )
+
+
+def _choices(field: str) -> str | None:
+    return f"{{{{ {field} | join('|||') }}}}" if field else None
