@@ -1,4 +1,4 @@
-"""A conversation as a prompt: everything that was said before one of the assistant's turns, and that turn as the target.
+"""A conversation as a prompt: all that was said before one of the assistant's turns, and that turn as the target.
 
     user "Who are you?"  assistant "I am Vicuna."  user "Have a nice day!"  assistant "You too!"
     seed 1  ->  messages [user "Who are you?"]                              target "I am Vicuna."

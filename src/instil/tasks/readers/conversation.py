@@ -87,7 +87,7 @@ def _content(item: Mapping[str, Any], name: str) -> str:
     called = item.get("tool_calls") or item.get("function_call") or item.get("api") or item.get("response")
     content = next((item[key] for key in ("content", "value", "text") if item.get(key) is not None), None)
     if content is None and called:
-        return as_text(as_json(called), name)
+        return as_json(called)
     if isinstance(content, (list, tuple)):  # the parts of a message that could also hold pictures
         if not all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
             raise RowProblem(f"field {name!r} holds something other than text")
@@ -101,10 +101,10 @@ def as_json(value: object) -> str:
     """A value inside a message as JSON, the same for the same value.
 
     Raises:
-        RowProblem: if it nests too deeply.
+        RowProblem: if it nests too deeply, or holds what cannot be encoded.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return as_text(json.dumps(value, ensure_ascii=False, sort_keys=True), "messages")
     except RecursionError:
         raise RowProblem("nested too deeply") from None
 
