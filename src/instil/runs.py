@@ -197,7 +197,7 @@ class RunFolder:
             )
         if known and not resume:
             raise RunError(f"{path} already holds a run", remedy="Continue it with --resume, or give another --out")
-        run = cls(path, resumed=known, lock=_lock(path), echo=echo)
+        run = cls(path, resumed=known, lock=lock_folder(path), echo=echo)
         try:
             if known:
                 run._check_same(recipe, inputs, changeable)
@@ -308,7 +308,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _lock(path: Path) -> TextIO:
+def lock_folder(path: Path) -> TextIO:
     """Hold the folder until the process ends, however it ends."""
     with disk_errors(path):
         lock = (path / ".lock").open("w")

@@ -17,6 +17,7 @@ from unicodedata import category
 
 import typer
 
+from instil.cli.mix_build import build
 from instil.cli.output import complain, console
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from instil.mixtures.encode import Encoder
 
 app = typer.Typer(help="Look into mixtures: the prompts that a recipe trains on.", no_args_is_help=True)
+app.command("build")(build)
 
 #: Two shades in turn, so that neighbouring tokens can be told apart.
 _TRAINED = ("black on green3", "black on dark_sea_green2")

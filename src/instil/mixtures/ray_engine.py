@@ -1,0 +1,116 @@
+"""`--engine ray`: the shards of a build made by the workers of a Ray cluster, through Ray Data.
+
+    [{"shard": 0}, {"shard": 1}, ...]  -> actors, one core each, that open the mixture once -> their records
+
+With RAY_ADDRESS, or on a machine of a running cluster, that cluster is used; else a local one is started and ended.
+Every machine of a cluster must see the build folder and the data at the same paths.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from instil.errors import InstilError, RecipeError, RunError
+from instil.mixtures.build import Job, Maker, Progress, Record
+from instil.mixtures.workers import ONE_CORE, described, error_of, job_of
+
+
+class ShardMaker:
+    """An actor: opens the mixture once, then makes the shards that it is given."""
+
+    def __init__(self) -> None:
+        self.maker: Maker | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Make the shards of a batch; an error is a result, so that it reaches the person as one line."""
+        rows = zip(batch["shard"], batch["job"], strict=True)
+        return {"answer": [self._answer(int(number), str(job)) for number, job in rows]}
+
+    def _answer(self, number: int, job: str) -> str:
+        try:
+            if self.maker is None:
+                self.maker = job_of(json.loads(job)).open()
+            return json.dumps({"record": self.maker.make(number)})
+        except Exception as error:  # noqa: BLE001  # the parent tells the person
+            return json.dumps({"error": described(error)})
+
+
+def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progress) -> Iterator[Record]:
+    """The records of the shards `numbers`, as they get done.
+
+    Raises:
+        RecipeError: if Ray is not installed.
+        RunError: if no cluster can be reached or started, or its machines do not share the folder.
+        InstilError: what a worker raised.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part warns of its own actors
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise RecipeError(
+            "--engine ray needs Ray, which is not installed", remedy="Install it with: pip install 'instil[ray]'"
+        ) from None
+    started = _connect(ray, workers)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        plain = json.dumps({**asdict(job), "folder": str(Path(job.folder).absolute())})
+        rows = [{"shard": number, "job": plain} for number in numbers]
+        made = ray.data.from_items(rows, override_num_blocks=len(numbers)).map_batches(
+            ShardMaker,
+            batch_size=1,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
+            runtime_env={"env_vars": ONE_CORE},
+        )
+        for batch in made.iter_batches(batch_size=1, prefetch_batches=0):
+            yield _record(json.loads(str(batch["answer"][0])), Path(job.folder), progress)
+    except ray.exceptions.RayError as error:
+        raise RunError(
+            f"Ray could not finish the build ({type(error).__name__}: {str(error)[:200]})",
+            remedy="Start the same again: finished shards are kept",
+        ) from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(ray: Any, workers: int) -> bool:
+    """Join the cluster that is there, or start one here; whether one was started."""
+    if ray.is_initialized():
+        return False
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError as error:
+        if os.environ.get("RAY_ADDRESS"):
+            raise RunError(
+                f"no Ray cluster answers at {os.environ['RAY_ADDRESS']} ({str(error)[:120]})",
+                remedy="Start it, or unset RAY_ADDRESS",
+            ) from None
+        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+    return True
+
+
+def _record(answer: dict[str, Any], folder: Path, progress: Progress) -> Record:
+    if "error" in answer:
+        error = error_of(answer["error"])
+        raise error if isinstance(error, InstilError) else RuntimeError(str(error))
+    record: Record = answer["record"]
+    if not (folder / record["file"]).is_file():
+        raise RunError(
+            f"a worker wrote {record['file']}, and it is not in {folder}",
+            remedy="Give --out a folder that all machines of the cluster share",
+        )
+    progress(record["rows"])
+    return record
