@@ -11,7 +11,7 @@ import pytest
 from instil.errors import TemplateError
 from instil.mixtures.mixture import Mixture
 from instil.mixtures.spec import MixtureSpec
-from instil.records import Example, Exemplar
+from instil.records import Example, Exemplar, Message
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Rendered:
     references: tuple[str, ...] = ()
     answer: str = ""
     rationale: str = ""
+    option_style: str = ""
+    messages: tuple[Message, ...] = ()
 
 
 class RefusedError(TemplateError):
@@ -55,7 +57,7 @@ class SumTemplate:
         return Exemplar(f"({number}) {rendered.input}", rendered.target, example.key)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SumTask:
     name: str
     examples: Sequence[Example]

@@ -8,13 +8,17 @@ Training and evaluation both come through here, so a prompt looks the same in bo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from instil.errors import TemplateError
 from instil.fingerprint import keyed_int
+from instil.mixtures.inversion import Inverted
+from instil.mixtures.options import STYLES, WithOptions, offers_options
+from instil.mixtures.sameness import Sameness, sameness_of
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
-from instil.records import Example, Exemplar, Prompt
+from instil.records import Example, Exemplar, Message, Prompt
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
@@ -31,22 +35,69 @@ class NoExemplarError(TemplateError):
     reason = "no exemplar differs from the query"
 
 
-def compose(task: Task, template: Renderer, example: Example, setting: Setting, *, seed: int) -> Prompt:
+def phrasings(task: Task, setting: Setting, *, option_styles: Sequence[str] = tuple(STYLES)) -> tuple[Renderer, ...]:
+    """The templates that show a task in a setting; none where it cannot be shown in it.
+
+    Args:
+        task: whose templates are used. It is only looked into (a few rows) where options are to be listed.
+        setting: what is asked of the templates.
+        option_styles: names of the styles that `-options` draws from.
+    """
+    kind = [template for template in task.templates if template.cot == setting.cot]
+    straight = [template for template in kind if not template.inverted]
+    if setting.inverted:
+        own = [template for template in kind if template.inverted]
+        return tuple(own or map(Inverted, straight))
+    if setting.options is None:
+        return tuple(straight)
+    if not setting.options:
+        return tuple(template for template in straight if not template.shows_options)
+    styles = tuple(option_styles)
+    return tuple(
+        template if template.shows_options else WithOptions(template, styles)
+        for template in straight
+        if template.shows_options or offers_options(template, task.examples)
+    )
+
+
+def compose(
+    task: Task,
+    template: Renderer,
+    example: Example,
+    setting: Setting,
+    *,
+    seed: int,
+    among: Sequence[Renderer] = (),
+    few_shot_tokens: int = 0,
+) -> Prompt:
     """The prompt, with all its exemplars.
 
     Args:
         task: whose exemplar pool is used (its own examples where it has no pool).
-        template: one of the task's templates.
+        template: one of `phrasings(task, setting)`.
         example: one of the task's examples.
-        setting: how many exemplars.
+        setting: how it is used.
         seed: decides the exemplars and their order, and what the template itself draws.
+        among: the templates that mixed exemplars draw from.
+        few_shot_tokens: at most so many tokens are read where there are exemplars; 0 is the model's context.
 
     Raises:
         TemplateError: if the template refuses the example, or no exemplar can be found for a few-shot setting. Where
             the pool holds fewer rows than wanted, those are used.
     """
     rendered = template.render(example, seed=seed)
-    exemplars = choose_exemplars(task, template, example, setting.shots, seed=seed) if setting.shots else ()
+    exemplars: tuple[Exemplar, ...] = ()
+    if setting.shots:
+        drawn = tuple(among) if setting.mixed and among else (template,)
+        if rendered.option_style:
+            drawn = tuple(_pinned(each, rendered.option_style) for each in drawn)
+        exemplars = choose_exemplars(task, drawn, example, setting.shots, seed=seed)
+    metadata = {"source": task.source, "licence": task.licence, "language": task.language}
+    if rendered.option_style:
+        metadata["option_style"] = rendered.option_style
+    messages = rendered.messages
+    if setting.dialogue and not messages:
+        messages = (Message("user", rendered.input),)
     return Prompt(
         input=rendered.input,
         target=rendered.target,
@@ -61,15 +112,27 @@ def compose(task: Task, template: Renderer, example: Example, setting: Setting, 
         setting=setting.name,
         example=example.key,
         answer=rendered.answer,
-        metadata={"source": task.source, "licence": task.licence, "language": task.language},
+        metadata=metadata,
+        messages=messages,
+        few_shot_tokens=few_shot_tokens if exemplars else 0,
     )
 
 
-def choose_exemplars(task: Task, template: Renderer, query: Example, shots: int, *, seed: int) -> tuple[Exemplar, ...]:
-    """Up to `shots` different exemplars, none of them the query or a row that renders to the same input.
+def _pinned(template: Renderer, style: str) -> Renderer:
+    return template.pinned(style) if isinstance(template, WithOptions) else template
 
-    Inputs are compared in the form of an exemplar (a query may be worded differently), without regard to case and
-    white space.
+
+def choose_exemplars(
+    task: Task, templates: Sequence[Renderer], query: Example, shots: int, *, seed: int
+) -> tuple[Exemplar, ...]:
+    """Up to `shots` different exemplars, none of them the query or a duplicate of it (see `sameness`).
+
+    Args:
+        task: whose pool is used.
+        templates: one for all, or several that each exemplar draws from.
+        query: what is asked.
+        shots: how many are wanted.
+        seed: decides which, in which order.
 
     Raises:
         NoExemplarError: if there is none.
@@ -78,31 +141,30 @@ def choose_exemplars(task: Task, template: Renderer, query: Example, shots: int,
     key = keyed_int(seed, "exemplars", n=1 << 64)
     chosen: list[Exemplar] = []
     keys = {query.key}
-    inputs: set[str] = set()
-    query_inputs: dict[int, str] = {}
+    shown_already: set[str] = set()
+    same: Sameness | None = None
     for turn in range(min(len(pool), shots + _SPARE_CANDIDATES)):
         candidate = pool[permuted(turn, len(pool), key=key)]
         if candidate.key in keys:
             continue
+        template = templates[0]
+        if len(templates) > 1:
+            template = templates[keyed_int(seed, "exemplar template", turn, n=len(templates))]
         number = len(chosen) + 1
         try:
             shown = template.render_exemplar(candidate, number=number, seed=seed)
         except TemplateError:
             continue
-        if number not in query_inputs:
-            query_inputs[number] = _plain(template.render_exemplar(query, number=number, seed=seed).input)
-        text = _plain(shown.input)
-        if text in inputs or text == query_inputs[number]:
+        if same is None:
+            same = sameness_of(task, query)
+        text = same.asked(template, shown)
+        if text in shown_already or same.is_query(candidate, shown, template, number=number, seed=seed):
             continue
         keys.add(candidate.key)
-        inputs.add(text)
+        shown_already.add(text)
         chosen.append(shown)
         if len(chosen) == shots:
             break
     if not chosen:
         raise NoExemplarError(f"task {task.name!r}: no exemplar differs from example {query.key!r}")
     return tuple(chosen)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

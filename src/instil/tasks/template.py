@@ -50,6 +50,8 @@ class Rendered:
     """For a chain of thought: the final answer inside the target."""
     rationale: str = ""
     """For a chain of thought: the reasoning inside the target."""
+    option_style: str = ""
+    """In which style the setting had the options listed; empty where it did not."""
     messages: tuple[Message, ...] = ()
     """For a conversation: all that is said before the target; `input` repeats the last turn's text."""
 

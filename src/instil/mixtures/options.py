@@ -1,0 +1,306 @@
+r"""The choices of a task, listed in one of many styles.
+
+    Does it follow?            lettered, "(A)"        Does it follow?       bullets
+    Choose from:                                      OPTIONS:
+    (A) yes                                           - yes
+    (B) no            ->  (A)                         - no          ->  yes
+
+The style of a prompt, and the words before the list, are drawn by the prompt's seed; its exemplars have the same. Under
+a lettered or numbered style the answer is the label: target, options and references become labels, and so does the
+final answer of a chain of thought where it is an option.
+
+What lists of options hold, and what becomes of it:
+
+- an empty option is dropped, and one that stands twice is listed once;
+- fewer than two options are no choice: the prompt is refused, and another is drawn;
+- an option of several lines is shown under labels only, where it can be told where it ends; one that holds the comma or
+  semicolon of a one-line style is never shown in that style;
+- an answer that is not among the options is never labelled;
+- the 27th letter is AA.
+
+The list stands at the end of the input, or before a last line that asks for the answer (`Output:`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from instil.errors import TemplateError
+from instil.fingerprint import fingerprint, keyed_choice, keyed_order
+from instil.records import Example, Exemplar
+from instil.tasks.template import Rendered, Renderer, RenderRefused
+
+#: A last line that asks for the answer, or for the reasoning before it.
+_CUE = re.compile(r"[^\n]{0,40}:|(?=[^\n]*\b(?:step|reason|think|thoughts|explain|rationale)\b)[^\n]{0,80}[.:]", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionStyle:
+    """One way to list options."""
+
+    name: str
+    before: str = ""
+    """Stands before each option; `{}` is its label."""
+    between: str = "\n"
+    """Stands between one option and the next."""
+    labels: str = ""
+    """`A`, `a` or `1`: what the first is called; empty where options have no label."""
+    label: str = "{}"
+    """How an answer writes the label."""
+
+    def fits(self, options: Sequence[str]) -> bool:
+        """Whether it can be told where each option ends."""
+        if self.labels and self.between == "\n":
+            return True
+        marks = {"\n", self.between.strip() or "\n"}
+        return not any(mark in option for option in options for mark in marks)
+
+    def named(self, place: int) -> str:
+        """What an answer calls the option at `place`, from 0; empty where options have no label."""
+        return self.label.format(_count(self.labels, place)) if self.labels else ""
+
+    def listed(self, options: Sequence[str]) -> str:
+        """The options, one after another."""
+        shown = (self.before.format(_count(self.labels, place)) + option for place, option in enumerate(options))
+        return self.between.join(shown)
+
+
+def _count(first: str, place: int) -> str:
+    """`A`, `B`, ..., `Z`, `AA`, `AB`, ...; or `1`, `2`, ..."""
+    if first in ("", "1"):
+        return str(place + 1)
+    text, number = "", place + 1
+    while number:
+        number, letter = divmod(number - 1, 26)
+        text = chr(ord(first) + letter) + text
+    return text
+
+
+#: Every style by its name in a recipe's `option_styles`.
+STYLES: Mapping[str, OptionStyle] = {
+    style.name: style
+    for style in (
+        OptionStyle("dashes", "- "),
+        OptionStyle("stars", "* "),
+        OptionStyle("bullets", "• "),
+        OptionStyle("arrows", "> "),
+        OptionStyle("lines"),
+        OptionStyle("commas", between=", "),
+        OptionStyle("semicolons", between="; "),
+        OptionStyle("slashes", between=" / "),
+        OptionStyle("lettered", "({}) ", labels="A", label="({})"),
+        OptionStyle("lettered-paren", "{}) ", labels="A"),
+        OptionStyle("lettered-dot", "{}. ", labels="A"),
+        OptionStyle("lettered-colon", "{}: ", labels="A"),
+        OptionStyle("lettered-brackets", "[{}] ", labels="A", label="[{}]"),
+        OptionStyle("lettered-line", "({}) ", between=" ", labels="A", label="({})"),
+        OptionStyle("lowercase", "({}) ", labels="a", label="({})"),
+        OptionStyle("lowercase-dot", "{}. ", labels="a"),
+        OptionStyle("numbered", "{}. ", labels="1"),
+        OptionStyle("numbered-paren", "{}) ", labels="1"),
+        OptionStyle("numbered-round", "({}) ", labels="1", label="({})"),
+        OptionStyle("numbered-brackets", "[{}] ", labels="1", label="[{}]"),
+    )
+}
+
+#: What introduces a list; that of a one-line style stands in its line.
+STARTS = (
+    "OPTIONS:",
+    "Options:",
+    "Choices:",
+    "CHOICES:",
+    "Choose from:",
+    "Choose one of these:",
+    "Pick from:",
+    "Pick your answer from:",
+    "Select from:",
+    "Possible answers:",
+    "The possible answers are:",
+    "Available options:",
+    "Answer with one of:",
+    "One of these is right:",
+)
+
+
+def style_names(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of styles, all where None.
+
+    Raises:
+        ValueError: if one is not known, or there is none.
+    """
+    if names is None:
+        return tuple(STYLES)
+    unknown = [name for name in names if name not in STYLES]
+    if unknown or not names:
+        what = f"no option style {unknown[0]!r}" if unknown else "option_styles is empty"
+        raise ValueError(f"{what}; there are {', '.join(STYLES)}")
+    return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class WithOptions:
+    """A template with the choices listed. See the module's picture."""
+
+    inner: Renderer
+    styles: tuple[str, ...] = tuple(STYLES)
+    """The names of the styles that prompts draw from."""
+
+    @property
+    def name(self) -> str:
+        """The template's own."""
+        return self.inner.name
+
+    @property
+    def cot(self) -> bool:
+        """Whether the target reasons before it answers."""
+        return self.inner.cot
+
+    @property
+    def inverted(self) -> bool:
+        """Whether it asks for the question."""
+        return self.inner.inverted
+
+    @property
+    def shows_options(self) -> bool:
+        """It does."""
+        return True
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names what it would render."""
+        return fingerprint(["options", self.inner.fingerprint, list(self.styles)])
+
+    def pinned(self, style: str) -> WithOptions:
+        """As this, in one style: exemplars take that of their query."""
+        return replace(self, styles=(style,))
+
+    def render(self, example: Example, *, seed: int) -> Rendered:
+        """Phrase an example, and list its options.
+
+        Raises:
+            RenderRefused: if there are fewer than two, or they cannot be listed in any of the styles.
+        """
+        rendered = self.inner.render(example, seed=seed)
+        options = self._options(rendered, example)
+        style = self._drawn(options, example, _can_label(rendered, options, cot=self.cot), seed)
+        shown = replace(rendered, options=() if self.cot else options, option_style=style.name)
+        shown = replace(shown, input=_placed(rendered.input, _list(style, options, seed)))
+        if shown.messages:
+            last = shown.messages[-1]
+            shown = replace(shown, messages=(*shown.messages[:-1], replace(last, content=shown.input)))
+        return _labelled(shown, style, options, cot=self.cot) if style.labels else shown
+
+    def render_exemplar(self, example: Example, *, number: int, seed: int) -> Exemplar:
+        """Phrase an example as a worked one, in the words that the template has for it, with its options."""
+        if getattr(self.inner, "exemplar", ...) is None:
+            whole = self.render(example, seed=seed)
+            return Exemplar(input=whole.input, target=whole.target, example=example.key)
+        shown = self.inner.render_exemplar(example, number=number, seed=seed)
+        rendered = self.inner.render(example, seed=seed)
+        options = self._options(rendered, example)
+        worked = replace(rendered, input=shown.input, target=shown.target)
+        style = self._drawn(options, example, _can_label(worked, options, cot=self.cot), seed)
+        target = _labelled(worked, style, options, cot=self.cot).target if style.labels else shown.target
+        return replace(shown, input=_placed(shown.input, _list(style, options, seed)), target=target)
+
+    def _options(self, rendered: Rendered, example: Example) -> tuple[str, ...]:
+        options = distinct(rendered.options or listed_in(example))
+        if len(options) < 2:
+            raise self._refused(example, "no options", "has fewer than two options")
+        return options
+
+    def _drawn(self, options: Sequence[str], example: Example, labels_fit: bool, seed: int) -> OptionStyle:
+        for place in keyed_order(len(self.styles), seed, "option style"):
+            style = STYLES[self.styles[place]]
+            if style.fits(options) and (labels_fit or not style.labels):
+                return style
+        names = ", ".join(self.styles)
+        raise self._refused(example, "no style for its options", f"has options that none of {names} can show")
+
+    def _refused(self, example: Example, reason: str, message: str) -> RenderRefused:
+        return RenderRefused(f"template {self.name!r}, row {example.key!r} {message}", reason=reason)
+
+
+def listed_in(example: Example) -> tuple[str, ...]:
+    """The options that the row itself holds, in its field `options`."""
+    held = example.fields.get("options")
+    return tuple(option for option in held if isinstance(option, str)) if isinstance(held, (list, tuple)) else ()
+
+
+def distinct(options: Sequence[str]) -> tuple[str, ...]:
+    """Options without blanks at their ends, empty ones and repetitions."""
+    return tuple(option for option in dict.fromkeys(option.strip() for option in options) if option)
+
+
+def offers_options(template: Renderer, examples: Sequence[Example]) -> bool:
+    """Whether rows have options that could be listed: by the template's own choices, or by a look at the first rows."""
+    first = [examples[row] for row in range(min(len(examples), 8))]
+    if any(len(distinct(listed_in(example))) > 1 for example in first):
+        return True
+    if template.cot:
+        return False
+    if hasattr(template, "answer_choices") and not template.answer_choices:
+        return False
+    return any(len(distinct(_options_of(template, example))) > 1 for example in first)
+
+
+def _options_of(template: Renderer, example: Example) -> tuple[str, ...]:
+    try:
+        return template.render(example, seed=0).options
+    except TemplateError:
+        return ()
+
+
+def _place(answer: str, options: Sequence[str]) -> int | None:
+    """Which option an answer is, without regard to case where that leaves no doubt."""
+    if answer in options:
+        return options.index(answer)
+    alike = [place for place, option in enumerate(options) if option.casefold() == answer.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _list(style: OptionStyle, options: Sequence[str], seed: int) -> str:
+    start = keyed_choice(STARTS, seed, "option start")
+    return start + ("\n" if style.between == "\n" else " ") + style.listed(options)
+
+
+def _placed(text: str, listed: str) -> str:
+    """The text with the list at its end, or before a last line that only asks for the answer."""
+    head, line, cue = text.rpartition("\n")
+    if line and head.strip() and _CUE.fullmatch(cue):
+        return f"{head.rstrip()}\n{listed}\n{cue}"
+    return f"{text}\n{listed}" if text else listed
+
+
+def _can_label(rendered: Rendered, options: Sequence[str], *, cot: bool) -> bool:
+    if not cot:
+        return _place(rendered.target, options) is not None
+    return _place(rendered.answer, options) is not None and _final(rendered) is not None
+
+
+def _final(rendered: Rendered) -> re.Match[str] | None:
+    """Where a chain of thought says its answer."""
+    matches = list(re.finditer(rf"(?<!\w){re.escape(rendered.answer)}(?!\w)", rendered.target))
+    return matches[-1] if matches else None
+
+
+def _labelled(rendered: Rendered, style: OptionStyle, options: Sequence[str], *, cot: bool) -> Rendered:
+    """With labels in place of answers. The answer is one of the options."""
+    names = [style.named(place) for place in range(len(options))]
+
+    def label(answer: str) -> str | None:
+        place = _place(answer, options)
+        return None if place is None else names[place]
+
+    if not cot:
+        target = label(rendered.target) or rendered.target
+        references = [label(text) for text in rendered.references]
+        kept = tuple(dict.fromkeys(text for text in references if text))
+        return replace(rendered, target=target, options=tuple(names), references=kept or (target,))
+    answer, final = label(rendered.answer) or rendered.answer, _final(rendered)
+    text = rendered.target
+    target = text if final is None else text[: final.start()] + answer + text[final.end() :]
+    return replace(rendered, target=target, references=(target,), answer=answer)
