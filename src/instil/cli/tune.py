@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -34,6 +35,10 @@ def tune(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key, as in tuning.max_steps=10.", metavar="KEY=VALUE")
     ] = None,
+    compiled: Annotated[
+        Path | None,
+        typer.Option(help="With a recipe: its mixture as `instil mix build` wrote it, read instead of made anew."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take: tokens, steps, memory, time, cut answers.")
@@ -58,8 +63,11 @@ def tune(
                 "--model and --map are for tuning without a recipe",
                 remedy="With a recipe, write --set model.path=NAME and put `map` in the mixture's source",
             )
-        resolved = read_recipe(Path(recipe), assignments or [], data=data)
+        built = [] if compiled is None else [f"compiled.path={json.dumps(str(compiled))}"]
+        resolved = read_recipe(Path(recipe), [*(assignments or []), *built], data=data)
     else:
+        if compiled is not None:
+            raise RecipeError("--compiled goes with a recipe", remedy="Give the recipe that it was built from")
         if model is None or data is None:
             raise RecipeError(
                 "neither a recipe nor --model and --data", remedy="See `instil tune --help` for both ways"

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from instil.errors import RecipeError
+from instil.mixtures.compiled import CompiledSpec
 from instil.mixtures.load import assemble
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, load_yaml, override, parse
@@ -63,6 +64,9 @@ class Recipe(Section):
     """The model to start from; a plain text is its `path`."""
     mixture: MixtureSpec
     """What is trained on."""
+    compiled: CompiledSpec | None = None
+    """The same mixture built by `instil mix build`, to be read instead of made on the way; `--compiled` gives its
+    path. What is trained on stays the same."""
     tuning: TuningSpec = Field(default_factory=TuningSpec)
     """How it is trained."""
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from instil.errors import RecipeError
 from instil.evaluation.results import SuiteResult
 from instil.evaluation.suite import Suite
 from instil.experiments.card import card
@@ -25,6 +26,7 @@ from instil.experiments.report import how_made, run_report
 from instil.experiments.texts import Documents, installed_texts, load_text
 from instil.experiments.texts import replay as replay_from
 from instil.experiments.windows import Windows
+from instil.mixtures.compiled import Compiled, CompiledSpec
 from instil.mixtures.encode import Encoder
 from instil.mixtures.load import assemble
 from instil.mixtures.mixture import Mixture
@@ -38,7 +40,7 @@ from instil.tuning.sft import Replay
 from instil.tuning.sft import tune as tune_windows
 
 #: Keys of a recipe that may change when a run is continued: they do not decide a single step.
-MAY_CHANGE = ("name", "data", "evaluation", "model.path", *(f"tuning.{key}" for key in CHANGEABLE))
+MAY_CHANGE = ("name", "data", "evaluation", "compiled", "model.path", *(f"tuning.{key}" for key in CHANGEABLE))
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -68,6 +70,7 @@ class Prepared:
     suites: Sequence[Suite]
     loaded: LoadedModel
     text: Documents | None
+    compiled: Compiled | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -88,7 +91,9 @@ class Prepared:
     def windows(self) -> Windows:
         """The prompts of each step."""
         spec = self.recipe.tuning
-        return Windows(self.mixture, self.encoder, size=spec.prompts_per_step, steps=spec.max_steps)
+        return Windows(
+            self.mixture, self.encoder, size=spec.prompts_per_step, steps=spec.max_steps, compiled=self.compiled
+        )
 
 
 def prepare(recipe: Recipe, *, text: Documents | None = None) -> Prepared:
@@ -105,7 +110,31 @@ def prepare(recipe: Recipe, *, text: Documents | None = None) -> Prepared:
         name = recipe.replay or (recipe.model.path if recipe.model.path in installed_texts() else None)
         text = None if name is None else load_text(name, data)
     loaded = load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype)
-    return Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
+    prepared = Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
+    if recipe.compiled is None:
+        return prepared
+    return replace(prepared, compiled=_open_compiled(prepared, recipe.compiled, data))
+
+
+def _open_compiled(prepared: Prepared, spec: CompiledSpec, data: Path | None) -> Compiled:
+    """The compiled mixture, checked to be what the recipe would read without it."""
+    tuning, mixture, encoder = prepared.recipe.tuning, prepared.mixture, prepared.encoder
+    compiled = Compiled(spec.path, stream=(mixture, encoder) if spec.past_end == "stream" else None)
+    compiled.fit(mixture, encoder, data=data)
+    if tuning.prompts_per_step % compiled.window_prompts:
+        raise RecipeError(
+            f"{spec.path} was built in windows of {compiled.window_prompts:,} prompts, which do not make up steps of "
+            f"{tuning.prompts_per_step:,}",
+            remedy="Set tuning.prompts_per_step to a multiple of that, or build it again",
+        )
+    needed = tuning.prompts_per_step * tuning.max_steps
+    if spec.past_end == "error" and needed > len(compiled):
+        raise RecipeError(
+            f"{spec.path} holds {len(compiled):,} prompts, and {tuning.max_steps:,} steps of "
+            f"{tuning.prompts_per_step:,} read {needed:,}",
+            remedy=f"Build it with --prompts {needed}, or set compiled.past_end to stream",
+        )
+    return compiled
 
 
 def dry_run(recipe: Recipe, *, text: Documents | None = None) -> TuningPlan:

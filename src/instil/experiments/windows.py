@@ -3,7 +3,8 @@
     windows = Windows(mixture, encoder, size=64)
     windows(7)      prompts 448..511 as token ids; windows(8) is being made meanwhile
 
-Rendering and encoding are pure functions of the step, so working ahead changes nothing but the time.
+Rendering and encoding are pure functions of the step, so working ahead changes nothing but the time. A compiled mixture
+gives the same windows by looking them up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from instil.mixtures.compiled import Compiled
 from instil.mixtures.encode import Encoder, EncodingReport
 from instil.mixtures.mixture import Mixture
 from instil.records import Encoded, Prompt
@@ -24,10 +26,14 @@ class Windows:
         encoder: turns them into ids.
         size: prompts in a window.
         steps: how many steps will be asked for; nothing is made ahead of that.
+        compiled: the mixture compiled, to read from instead.
     """
 
-    def __init__(self, mixture: Mixture, encoder: Encoder, *, size: int, steps: int) -> None:
+    def __init__(
+        self, mixture: Mixture, encoder: Encoder, *, size: int, steps: int, compiled: Compiled | None = None
+    ) -> None:
         self.mixture, self.encoder, self.size, self.steps = mixture, encoder, size, steps
+        self.compiled = compiled
         self.report = EncodingReport()
         """What encoding did to the prompts that were asked for; steps that were only made ahead are not in it."""
         self._ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="windows")
@@ -55,8 +61,12 @@ class Windows:
         self._make(0)[1].check()
 
     def _make(self, step: int) -> tuple[list[Encoded], EncodingReport]:
+        first, stop = step * self.size, (step + 1) * self.size
+        if self.compiled is not None:
+            self.mixture.holes.update({hole.index: hole for hole in self.compiled.holes(first, stop)})
+            return self.compiled.window(step, self.size), self.compiled.report_of(step, self.size)
         report = EncodingReport()
-        places = self.mixture[step * self.size : (step + 1) * self.size]
+        places = self.mixture[first:stop]
         encoded = self.encoder.encode_batch([place for place in places if isinstance(place, Prompt)], report)
         return encoded, report
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from instil.errors import DataError
 from instil.mixtures.encode import Encoder, EncodingReport
@@ -31,10 +31,21 @@ from instil.mixtures.manifest import (
 from instil.mixtures.mixture import Hole, Mixture
 from instil.mixtures.packing import bucket, pack
 from instil.mixtures.shards import PROMPT, Packing, Shard, check_bytes
+from instil.recipe import Section
 from instil.records import Encoded, Pack, Prompt
 
 #: Shards that are mapped at a time: each is an open file.
 _OPEN_SHARDS = 32
+
+
+class CompiledSpec(Section):
+    """Where a recipe's mixture lies compiled."""
+
+    path: str
+    """The folder that `instil mix build` wrote."""
+    past_end: Literal["error", "stream"] = "error"
+    """What comes after its last prompt: an error before the run begins, or prompts made on the way, in the same
+    order."""
 
 
 class Compiled:
