@@ -34,7 +34,9 @@ TEMPLATES = (
         lists_options=True,
     ),
 )
-CITATION = "Larson et al. 2019, An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction, arXiv:1909.02027"
+CITATION = (
+    "Larson et al. 2019, An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction, arXiv:1909.02027"
+)
 
 _HEAD = re.compile(rb'\{\s*"(?:oos_)?(?:train|val|test)"\s*:\s*\[\s*(?:\[\s*"|\])')
 

@@ -37,7 +37,9 @@ COT = (
     reasoned("cot-choose", f"{_LISTED}Explain first, then give the answer.", options="choices", lists_options=True),
     reasoned("cot-qa", "Q: {{ question }}\nA, with the reason before it:", options="choices"),
 )
-CITATION = "Rajani et al. 2019, Explain Yourself!, arXiv:1906.02361; Talmor et al. 2019, CommonsenseQA, arXiv:1811.00937"
+CITATION = (
+    "Rajani et al. 2019, Explain Yourself!, arXiv:1906.02361; Talmor et al. 2019, CommonsenseQA, arXiv:1811.00937"
+)
 _VERSION = re.compile(r"_v(\d+(?:\.\d+)*)")
 
 
@@ -70,7 +72,9 @@ class Questions:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows whose question is a stem with choices."""
-        return has_rows(head, lambda row: isinstance(row.get("question"), dict) and {"stem", "choices"} <= set(row["question"]))
+        return has_rows(
+            head, lambda row: isinstance(row.get("question"), dict) and {"stem", "choices"} <= set(row["question"])
+        )
 
     def read(self, path: Path) -> Reading:
         """The account of the rows; a task only where no explanations lie beside."""
@@ -127,7 +131,9 @@ def _joined(path: Path, reading: Reading) -> list[Example]:
     if file is not None:
         for example in _asked(file, Reading("questions")):
             found.setdefault(str(example.fields["id"]), example.fields)
-    missing = f"no question of this id in {split_of(path)}_rand_split.jsonl" if file else "no file of questions beside it"
+    missing = (
+        f"no question of this id in {split_of(path)}_rand_split.jsonl" if file else "no file of questions beside it"
+    )
 
     def fields(row: Mapping[str, Any]) -> dict[str, object]:
         name = text_in(row, "id")

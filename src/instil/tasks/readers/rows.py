@@ -29,7 +29,11 @@ _BROKEN = "\ufdd0"
 
 
 def examples_of(
-    rows: Iterable[tuple[str, R | Damage]], fields: Callable[[R], Mapping[str, object]], reading: Reading, *, key: str = ""
+    rows: Iterable[tuple[str, R | Damage]],
+    fields: Callable[[R], Mapping[str, object]],
+    reading: Reading,
+    *,
+    key: str = "",
 ) -> list[Example]:
     """The rows that can be used; the others are set aside in the reading, which counts both.
 
