@@ -96,3 +96,12 @@ def test_mistakes_are_one_clear_error(root: Path, arguments: tuple[str, ...], wo
     data = () if arguments[0] == "check" else ("--data", str(root))
     with pytest.raises(DataError, match=words):
         RUNNER.invoke(app, [*arguments, *data], catch_exceptions=False)
+
+
+def test_a_template_that_was_set_aside_says_why(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "ice"}\n')
+    text = "templates:\n  a: !Template {name: good, jinja: 'x ||| y'}\n  b: !Template {name: torn, jinja: 'x'}\n"
+    (tmp_path / "some.yaml").write_text(text)
+    own = ["jsonl/rows", "--path", str(tmp_path / "rows.jsonl"), "--templates", str(tmp_path / "some.yaml")]
+    result = RUNNER.invoke(app, ["render", *own, "--template", "torn"])
+    assert "some.yaml: template 'torn' was set aside: no ||| between input and target" in str(result.exception)

@@ -63,7 +63,7 @@ def test_templates_that_were_set_aside_are_counted_with_the_rows(root: Path) -> 
     (root / "mine.jsonl").write_text('{"text": "ice"}\n')
     found = open_collection("promptsource", root, path="mine.jsonl", templates="some.yaml")
     (aside,) = found.quarantined[str(root / "some.yaml")]
-    assert (aside.where, aside.reason) == ("template 'b'", "no ||| between input and target")
+    assert (aside.where, aside.reason) == ("template 'torn'", "no ||| between input and target")
 
 
 def test_collections_say_licence_and_cluster(root: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from instil.tasks.check import Checked
+    from instil.tasks.registry import Collection
     from instil.tasks.task import Task
     from instil.tasks.template import Renderer
 
@@ -32,7 +33,9 @@ At = Annotated[str | None, typer.Option("--path", help="Another file or folder t
 Columns = Annotated[
     list[str] | None, typer.Option("--map", help="FIELD=COLUMN for rows of your own, such as inputs=question.")
 ]
-Phrases = Annotated[Path | None, typer.Option("--templates", help="A promptsource file, for collection promptsource.")]
+Phrases = Annotated[
+    Path | None, typer.Option("--templates", help="A file of templates, in place of the collection's own.")
+]
 
 #: A walk that takes longer than this shows its progress, on a terminal.
 PATIENCE_SECONDS = 1.0
@@ -93,7 +96,7 @@ def show(
 
     Example: instil tasks show cot/gsm8k --data ../data
     """
-    found = _one(task, data, path, columns, templates)
+    found = _one(task, data, path, columns, templates).tasks[0]
     summary = _summary(found) | {"first_row": {"key": found.examples[0].key, **found.examples[0].fields}}
     if as_json:
         _print_json(summary)
@@ -195,7 +198,10 @@ def _with_progress(path: Path) -> Iterator[Checked]:
         bar.stop()
 
 
-def _one(task: str, data: Path | None, path: str | None, columns: list[str] | None, templates: Path | None) -> Task:
+def _one(
+    task: str, data: Path | None, path: str | None, columns: list[str] | None, templates: Path | None
+) -> Collection:
+    """The collection with the one task alone."""
     from instil.tasks.registry import open_collection
 
     collection, slash, name = task.partition("/")
@@ -203,18 +209,25 @@ def _one(task: str, data: Path | None, path: str | None, columns: list[str] | No
         raise DataError(
             f"{task!r} names no task", remedy="Write COLLECTION/NAME; `instil tasks list` names collections"
         )
-    found = open_collection(
+    return open_collection(
         collection, data, path=path, tasks=[name], columns=_mapped(columns), templates=_text(templates)
     )
-    return found.tasks[0]
 
 
-def _rendered(task: Task, n: int, template: str | None, seed: int) -> Iterator[dict[str, Any]]:
+def _rendered(found: Collection, n: int, template: str | None, seed: int) -> Iterator[dict[str, Any]]:
+    from instil.tasks.registry import further_phrasings
     from instil.tasks.template import RenderRefused
 
+    task = found.tasks[0]
     chosen: list[Renderer] = [one for one in task.templates if template in (None, one.name)]
+    chosen = chosen or [one for one in further_phrasings(found.name) if one.name == template]
     if not chosen:
-        names = ", ".join(one.name for one in task.templates)
+        for file, rows in found.quarantined.items():
+            for row in rows:
+                if row.where == f"template {template!r}":
+                    said = f"template {template!r} was set aside: {row.reason}"
+                    raise DataError(f"{file}: {said}", remedy="Correct the template")
+        names = ", ".join(one.name for one in [*task.templates, *further_phrasings(found.name)])
         raise DataError(f"task {task.name!r} has no template {template!r}", remedy=f"It has {names}")
     for index in range(min(n, task.size)):
         example, one = task.examples[index], chosen[index % len(chosen)]

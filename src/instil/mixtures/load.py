@@ -69,7 +69,13 @@ def _open(source: SourceSpec, data: Path | None) -> Collection:
     from instil.tasks.registry import open_collection
 
     found = open_collection(
-        source.collection, data, path=source.path, tasks=source.tasks, columns=source.map, templates=source.templates
+        source.collection,
+        data,
+        path=source.path,
+        tasks=source.tasks,
+        columns=source.map,
+        templates=source.templates,
+        phrasings=source.phrasings,
     )
     return replace(found, tasks=[task for task in found.tasks if not _matches(task.name, source.exclude)])
 

@@ -28,10 +28,12 @@ from instil.errors import DataError
 from instil.tasks import cache
 from instil.tasks.formats import DECLARED
 from instil.tasks.readers.plain import Plain, rows_of
-from instil.tasks.readers.promptsource import Promptsource, task_of, template_file
+from instil.tasks.readers.promptsource import task_of
 from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
 from instil.tasks.readers.source import Damage, Source
 from instil.tasks.task import SourceFile, Task
+from instil.tasks.template import Renderer
+from instil.tasks.template_file import TemplateFile, chosen, rephrased, template_file
 
 GROUP = "instil.collections"
 log = logging.getLogger("instil")
@@ -70,10 +72,13 @@ def load_collection(
     tasks: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     templates: str | None = None,
+    phrasings: Sequence[str] | None = None,
     **options: Any,
 ) -> list[Task]:
     """The tasks of a collection. See `open_collection`, which also says what was absent or set aside."""
-    return open_collection(name, root, path=path, tasks=tasks, columns=columns, templates=templates, **options).tasks
+    return open_collection(
+        name, root, path=path, tasks=tasks, columns=columns, templates=templates, phrasings=phrasings, **options
+    ).tasks
 
 
 def open_collection(
@@ -84,6 +89,7 @@ def open_collection(
     tasks: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     templates: str | None = None,
+    phrasings: Sequence[str] | None = None,
     **options: Any,
 ) -> Collection:
     """Read the tasks of a collection.
@@ -94,21 +100,47 @@ def open_collection(
         path: another folder or file than the collection's own: absolute, from the root, or from the working folder.
         tasks: names, globs (`task12*`), and files that list a name a line; all tasks if None.
         columns: for rows of one's own: which column stands for inputs, targets, options.
-        templates: for the collection promptsource: the file of templates.
+        templates: a file of templates that phrase the rows in place of the collection's own.
+        phrasings: which templates to use, by name or pattern; tasks left without one are left out.
         options: handed to collections that plug in from above.
 
     Raises:
         DataError: if the collection, its folder or a named task does not exist, or no row can be used.
     """
     base = Path(root) if root is not None else Path()
-    _refuse_unused(name, path=path, columns=columns, templates=templates, options=options)
+    _refuse_unused(name, path=path, columns=columns, options=options)
     if name in OWN:
         found = _own(name, base, path, columns, templates)
     elif name in DECLARED:
-        return _from_folder(DECLARED[name], base, path, tasks)
+        found = _from_folder(DECLARED[name], base, path, tasks)
     else:
         found = _from_plugin(name, options)
-    return Collection(name, *_selected(found.tasks, tasks, name, base), found.quarantined)
+    if name not in DECLARED:
+        found = Collection(name, *_selected(found.tasks, tasks, name, base), found.quarantined)
+    if templates is not None and name not in OWN:
+        file = template_file(_place(base, templates, "templates"))
+        tasks_phrased = [rephrased(task, file) for task in found.tasks]
+        found = replace(found, tasks=tasks_phrased, quarantined=found.quarantined | file.quarantined)
+    return found if phrasings is None else _as_phrased(found, phrasings)
+
+
+def further_phrasings(name: str) -> tuple[Renderer, ...]:
+    """Templates that a collection has besides those of its tasks: used only where they are asked for."""
+    return DECLARED[name].phrasings if name in DECLARED else ()
+
+
+def _as_phrased(found: Collection, phrasings: Sequence[str]) -> Collection:
+    """The collection with the templates that were asked for alone."""
+    further = further_phrasings(found.name)
+    names = dict.fromkeys(one.name for task in found.tasks for one in task.templates)
+    names |= dict.fromkeys(one.name for one in further)
+    for asked in phrasings:
+        if not fnmatch.filter(names, asked) and asked not in names:
+            close = difflib.get_close_matches(asked, names, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(list(names)[:12])}"
+            raise DataError(f"collection {found.name!r} has no template {asked!r}", remedy=hint)
+    kept = (chosen(task, phrasings, further) for task in found.tasks)
+    return replace(found, tasks=[task for task in kept if task is not None])
 
 
 def _refuse_unused(
@@ -116,7 +148,6 @@ def _refuse_unused(
     *,
     path: str | None,
     columns: Mapping[str, str] | None,
-    templates: str | None,
     options: Mapping[str, Any],
 ) -> None:
     """An argument that a collection has no use for is a mistake, not something to pass over."""
@@ -124,7 +155,6 @@ def _refuse_unused(
     given = {
         "path": path is not None and plugged,
         "map": bool(columns) and name != "jsonl",
-        "templates": templates is not None and name != "promptsource",
         **dict.fromkeys(options, not plugged),
     }
     for option, unused in given.items():
@@ -162,32 +192,46 @@ def _own(
     if path is None:
         raise DataError(f"collection {name!r} needs a path", remedy="Say where its rows are, such as path: my.jsonl")
     place = _place(base, path, f"collection {name!r}")
-    if name == "promptsource":
-        if templates is None:
-            raise DataError("collection 'promptsource' needs templates", remedy="Give a promptsource templates.yaml")
-        return _phrased(place, _place(base, templates, "templates"))
+    if name == "promptsource" and templates is None:
+        raise DataError("collection 'promptsource' needs templates", remedy="Give a promptsource templates.yaml")
     unknown = set(columns or ()) - {"inputs", "targets", "options"}
     if unknown:
         raise DataError(f"no field {min(unknown)!r} to map", remedy="Map inputs, targets or options to a column")
-    reader = Plain(map=dict(columns or {}))
     paths = _files(place, (".jsonl", ".json", ".parquet")) if place.is_dir() else [place]
-    return _read(name, reader, paths, place)
+    file = None if templates is None else template_file(_place(base, templates, "templates"))
+    if file is None:
+        return _read(name, Plain(map=dict(columns or {})), paths, place)
+    if columns:
+        found = _read(name, Plain(map=dict(columns)), paths, place)
+        tasks, aside = [rephrased(task, file) for task in found.tasks], found.quarantined
+    else:
+        tasks, aside = _columns_phrased(name, paths, file)
+    if not tasks:
+        raise DataError(f"{place}: no row can be used", remedy=f"`instil tasks check {place}` says why")
+    return Collection(name, tasks, (), aside | file.quarantined)
 
 
-def _phrased(rows: Path, templates: Path) -> Collection:
-    usable, aside = [], []
-    for where, row in rows_of(rows):
-        if isinstance(row, Damage):
-            aside.append(Quarantined(where, str(row)))
-        else:
-            usable.append(row)
-    if not usable:
-        raise DataError(f"{rows}: no row can be used", remedy=f"`instil tasks check {rows}` says why")
-    task = task_of(template_file(templates), usable)
-    broken = Promptsource().read(templates).quarantined
-    return Collection(
-        "promptsource", [task], (), {str(file): some for file, some in ((rows, aside), (templates, broken)) if some}
-    )
+def _columns_phrased(
+    name: str, paths: Sequence[Path], file: TemplateFile
+) -> tuple[list[Task], dict[str, list[Quarantined]]]:
+    """Rows with whatever columns they have: the templates name them."""
+    tasks: list[Task] = []
+    aside: dict[str, list[Quarantined]] = {}
+    for path in paths:
+        usable = []
+        for where, row in rows_of(path):
+            if isinstance(row, Damage):
+                aside.setdefault(str(path), []).append(Quarantined(where, str(row)))
+            else:
+                usable.append(row)
+        if usable:
+            sources = (SourceFile(str(path), Source(path).sha256()), SourceFile(str(file.path), file.sha256))
+            task = replace(task_of(file, usable), files=sources)
+            if name != "promptsource" or len(paths) > 1:  # several files of rows are several tasks
+                stem = Source(path).stem
+                task = replace(task, name=f"{name}/{stem}", cluster=stem, collection=name, source=path.name)
+            tasks.append(task)
+    return tasks, aside
 
 
 def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None) -> Collection:

@@ -73,7 +73,7 @@ def test_a_bad_template_is_set_aside_alone(tmp_path: Path, old: bytes, new: byte
     reading = READER.read(write(tmp_path, "templates.yaml", YAML.replace(old, new, 1)))
     assert (reading.read, reading.accepted) == (2, 1)
     assert reason in reading.quarantined[0].reason
-    assert reading.quarantined[0].where == "template 'one'"
+    assert reading.quarantined[0].where == "template 'first'"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_bad_template_is_set_aside_alone(tmp_path: Path, old: bytes, new: byte
         (b"templates:\n  one: !!python/object/apply:os.system ['true']\n# !Template", "not YAML"),
         (b"# !Template templates:\n" + b"[" * 100_000, "nested too deeply"),
         (b"# !Template templates:\n- a", "no mapping"),
-        (b"templates: 3 # !Template", "no mapping of templates"),
+        (b"templates: 3 # !Template", "no mapping or list of templates"),
     ],
 )
 def test_a_bad_file_is_set_aside_as_a_whole(tmp_path: Path, content: bytes, reason: str) -> None:

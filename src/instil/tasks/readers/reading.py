@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from instil.tasks.task import Task
+from instil.tasks.template import Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Declared:
     """Whether a file may make several tasks, so that they are chosen by their own names, once all files are read."""
     describe: Callable[[Task], Task] = lambda task: task
     """Adds what the files do not say: cluster, licence, citation."""
+    phrasings: tuple[Renderer, ...] = ()
+    """Templates besides those that its tasks come with: used only where a recipe names them."""
 
 
 class RowProblem(Exception):  # noqa: N818 - not an error of the program: it ends in a Quarantined
