@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from instil.errors import RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_int
-from instil.mixtures.compose import compose
+from instil.mixtures.compose import compose, phrasings
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
 from instil.records import Prompt
@@ -86,7 +86,7 @@ class Cell:
         Raises:
             RecipeError: if there is none.
         """
-        fitting = [template for template in self.task.templates if template.cot == self.setting.cot]
+        fitting = list(phrasings(self.task, self.setting))
         if self.templates is not None:
             fitting = [template for template in fitting if template.name in self.templates]
         if not fitting:
@@ -94,7 +94,7 @@ class Cell:
             raise RecipeError(
                 f"task {self.task.name!r} has no template for {self.setting.name}"
                 + (f" among {', '.join(self.templates)}" if self.templates is not None else ""),
-                remedy=f"Its templates are: {there}; those for chains of thought fit settings that end in -cot",
+                remedy=f"Its templates are: {there}; those for chains of thought fit settings with -cot",
             )
         return fitting
 
@@ -124,7 +124,7 @@ class Cell:
         key = "|".join([self.name, template.name, example.key])
         chance = keyed_int(seed, "asked", self.task.name, example.key, n=1 << 63)
         try:
-            prompt = compose(self.task, template, example, self.setting, seed=chance)
+            prompt = compose(self.task, template, example, self.setting, seed=chance, among=templates)
         except TemplateError as error:
             return Item(key, None, str(getattr(error, "reason", "") or error.message))
         if self.method == "rank" and len(set(prompt.options)) < 2:

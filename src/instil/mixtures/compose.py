@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from instil.errors import TemplateError
 from instil.fingerprint import keyed_int
 from instil.mixtures.inversion import Inverted
-from instil.mixtures.options import STYLES, WithOptions, offers_options
+from instil.mixtures.options import STYLES, WithOptions, with_options
 from instil.mixtures.sameness import Sameness, sameness_of
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
@@ -48,16 +48,11 @@ def phrasings(task: Task, setting: Setting, *, option_styles: Sequence[str] = tu
     if setting.inverted:
         own = [template for template in kind if template.inverted]
         return tuple(own or map(Inverted, straight))
-    if setting.options is None:
-        return tuple(straight)
-    if not setting.options:
+    if setting.options:
+        return tuple(with_options(straight, task.examples, option_styles))
+    if setting.options is False:
         return tuple(template for template in straight if not template.shows_options)
-    styles = tuple(option_styles)
-    return tuple(
-        template if template.shows_options else WithOptions(template, styles)
-        for template in straight
-        if template.shows_options or offers_options(template, task.examples)
-    )
+    return task.templates if len(straight) == len(task.templates) else tuple(straight)
 
 
 def compose(

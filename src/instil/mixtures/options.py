@@ -235,19 +235,28 @@ def distinct(options: Sequence[str]) -> tuple[str, ...]:
     return tuple(option for option in dict.fromkeys(option.strip() for option in options) if option)
 
 
-def offers_options(template: Renderer, examples: Sequence[Example]) -> bool:
-    """Whether rows have options that could be listed: by the template's own choices, or by a look at the first rows."""
+def with_options(templates: Sequence[Renderer], examples: Sequence[Example], styles: Sequence[str]) -> list[Renderer]:
+    """The templates with the choices listed, without those for which the first rows have none.
+
+    Args:
+        templates: those that list the choices themselves stay as they are.
+        examples: the rows.
+        styles: the names of the styles to draw from.
+    """
     first = [examples[row] for row in range(min(len(examples), 8))]
-    if any(len(distinct(listed_in(example))) > 1 for example in first):
-        return True
-    if template.cot:
-        return False
-    if hasattr(template, "answer_choices") and not template.answer_choices:
-        return False
-    return any(len(distinct(_options_of(template, example))) > 1 for example in first)
+    held = any(len(distinct(listed_in(example))) > 1 for example in first)
+    found: list[Renderer] = []
+    for template in templates:
+        if template.shows_options:
+            found.append(template)
+        elif held or any(len(distinct(_options_of(template, example))) > 1 for example in first):
+            found.append(WithOptions(template, tuple(styles)))
+    return found
 
 
 def _options_of(template: Renderer, example: Example) -> tuple[str, ...]:
+    if template.cot or not getattr(template, "answer_choices", True):
+        return ()  # known without rendering
     try:
         return template.render(example, seed=0).options
     except TemplateError:
