@@ -41,7 +41,7 @@ def test_list_names_collections_and_tasks(root: Path) -> None:
 
 def test_show_tells_where_a_task_comes_from(root: Path) -> None:
     shown = json.loads(_run("show", "cot/gsm8k", "--data", root, "--json"))
-    assert (shown["licence"], shown["rows"], len(shown["templates"])) == ("MIT", 6, 12)
+    assert (shown["licence"], shown["rows"], len(shown["templates"])) == ("MIT", 6, 16)
     assert "licence" in _run("show", "cot/gsm8k", "--data", root)
 
 

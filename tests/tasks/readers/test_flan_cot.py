@@ -28,7 +28,7 @@ def test_every_real_row_renders_with_every_template(data_root: Path, name: str) 
                 assert made.rationale in made.target
                 assert made.options == ()
             else:
-                assert made.target == row.fields["answer"]
+                assert made.target == row.fields["choice" if "open" in template.name else "answer"]
                 assert not made.options or made.target in made.options
 
 
@@ -40,6 +40,39 @@ def test_there_are_at_least_five_templates_of_each_kind_and_no_two_read_alike() 
         == len({template.name for template in TEMPLATES})
         == len(TEMPLATES)
     )
+
+
+def test_files_that_list_options_have_templates_that_hide_them(data_root: Path) -> None:
+    (aqua,) = READER.read(data_root / "flan_cot" / "aqua_train.tsv.gz").tasks
+    row = aqua.examples[0]
+    made = {template.name: template.render(row, seed=0) for template in aqua.templates}
+    assert "Options:\n(A) 300\n" in made["direct-plain"].input
+    assert (made["direct-plain"].target, made["direct-plain"].options[:2]) == ("(C)", ("(A)", "(B)"))
+    assert "Options" not in made["direct-open"].input
+    assert (made["direct-open"].target, made["direct-open"].options[:3]) == ("1120", ("300", "992", "1120"))
+    assert made["cot-open"].target.endswith("So the answer is 1120.")
+    assert {template.shows_options for template in aqua.templates} == {True, False}
+    (gsm8k,) = READER.read(data_root / "flan_cot" / "gsm8k_train.tsv.gz").tasks
+    assert gsm8k.templates == TEMPLATES
+    assert {template.shows_options for template in gsm8k.templates} == {None}
+
+
+def test_an_option_that_stands_twice_is_one_answer(data_root: Path) -> None:
+    (ecqa,) = READER.read(data_root / "flan_cot" / "ecqa_train.tsv.gz").tasks
+    (row,) = [
+        row for row in ecqa.examples if str(row.fields["question"]).startswith("What must someone do before they")
+    ]
+    assert str(row.fields["question"]).count("- bring cash") == 2
+    assert row.fields["options"] == ["get money", "have money", "bring cash", "go to market"]
+    assert row.fields["bare_question"] == "What must someone do before they shop?"
+
+
+def test_a_tsv_whose_rows_are_mostly_of_the_wrong_width_is_counted_row_by_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine.tsv", b"one\nq\ta\tr\na\tb\nfour\tare\ttoo\tmany\n")
+    assert READER.recognises(path, path.read_bytes())
+    reading = READER.read(path)
+    assert (reading.read, reading.accepted) == (4, 1)
+    assert not READER.recognises(path, b"no\ttabs enough\nat all\n")
 
 
 def test_unicode_line_ends_and_quotes_stay_inside_a_row(tmp_path: Path) -> None:

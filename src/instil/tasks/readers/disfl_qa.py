@@ -26,7 +26,7 @@ TEMPLATES = (
     direct("meant", 'Somebody asked: "{{ disfluent }}"\nWhat did they mean to ask?', TARGET),
     direct("disfluency", "Disfluent question: {{ disfluent }}\nFluent question:", TARGET),
 )
-CITATION = "Gupta et al. 2021, Disfl-QA: A Benchmark Dataset for Understanding Disfluencies in Question Answering, arXiv:2106.04016"
+CITATION = "Gupta et al. 2021, Disfl-QA: Understanding Disfluencies in Question Answering, arXiv:2106.04016"
 
 _HEAD = re.compile(rb'\{\s*"[^"]+"\s*:\s*\{\s*"(?:original|disfluent)"\s*:')
 

@@ -143,7 +143,7 @@ def _parts(path: Path) -> dict[str, Path]:
     names = ["s2", "labels"]
     names += [f"{kind}expl_{number}" for number in (1, 2, 3) for kind in ("preproc1_", "")]
     found = {name: file for name in names if (file := _aligned(path, name))}
-    return {name: file for name, file in found.items() if not (f"preproc1_{name}" in found)}
+    return {name: file for name, file in found.items() if f"preproc1_{name}" not in found}
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -6,17 +6,22 @@ r"""FLAN's chain-of-thought sets: a TSV of question, answer, rationale, without 
     cot      ... Let's think step by step.  ->  Marlboro is used cowboys as an advertisement. So the answer is yes.
 
 Newlines are written as the two characters `\n`. Quotes are plain characters (975 rows of creak lose theirs to a CSV
-reader), and U+2028 stands inside two rows of gsm8k, so lines end at `\n` alone. The options stay in the question; where
-the answer is one of them they are also the options of the direct templates, for rank classification.
+reader), and U+2028 stands inside two rows of gsm8k, so lines end at `\n` alone.
+
+The options stay in `question`, as FLAN shows them; where the answer is one of them they are also the options of the
+direct templates, for rank classification. Where a file lists options, further templates ask the `bare_question`, so
+that a setting can hide the options or list them in another style: `(C)` is then answered by its text, `choice`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from instil.records import Example
+from instil.tasks.readers.phrasing import direct, reasoned
+from instil.tasks.readers.query_wellformedness import is_rated
 from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.source import Damage, Source
 from instil.tasks.task import Task
@@ -70,22 +75,42 @@ TEMPLATES = (
         "{{ rationale | sentence }} This is why the answer is {{ answer }}.",
     ),
 )
+#: As above where rows list options, and the question without them beside it.
+LISTING = tuple(replace(template, shows_options=True) for template in TEMPLATES)
+OPEN = (
+    direct("direct-open", "{{ bare_question }}", "{{ choice }}", options="choices"),
+    direct("direct-open-qa", "Q: {{ bare_question }}\nA:", "{{ choice }}", options="choices"),
+    reasoned(
+        "cot-open",
+        "{{ bare_question }}\nLet's work this out step by step.",
+        "{{ rationale | sentence }} So the answer is {{ choice }}.",
+        options="choices",
+        answer="{{ choice }}",
+    ),
+    reasoned(
+        "cot-open-qa",
+        "Q: {{ bare_question }}\nA, with the reasons first:",
+        "{{ rationale | sentence }} The answer is {{ choice }}.",
+        options="choices",
+        answer="{{ choice }}",
+    ),
+)
 
 #: Cluster and licence of the sets that FLAN ships, by the first word of the file's name.
 SETS = {
     "aqua": ("math word problems", "Apache-2.0"),
-    "creak": ("fact verification", "CC BY-SA 3.0"),
+    "creak": ("fact verification", "CC BY-SA 4.0"),
     "ecqa": ("commonsense question answering", "CDLA-Sharing-1.0"),
     "esnli": ("natural language inference", "MIT"),
     "gsm8k": ("math word problems", "MIT"),
     "qasc": ("science question answering", "CC BY 4.0"),
     "qed": ("open-domain question answering", "CC BY-SA 3.0"),
     "sensemaking": ("commonsense validation", "CC BY-SA 4.0"),
-    "strategyqa": ("multi-hop question answering", "MIT"),
+    "strategyqa": ("multi-hop question answering", "CC BY-SA 3.0 / MIT"),
 }
 CITATION = "Chung et al. 2022, Scaling Instruction-Finetuned Language Models, arXiv:2210.11416"
 
-_OPTION = re.compile(r"^(?:- (.+)|(\([A-Za-z]\)).*)$")
+_OPTION = re.compile(r"^(?:- (.+)|(\([A-Za-z]\))(.*))$")
 
 
 @dataclass(frozen=True)
@@ -95,11 +120,10 @@ class FlanCot:
     name: str = "flan-cot"
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """A TSV file without a header, most of whose first rows have three columns."""
-        if Source(path).suffix != ".tsv":
+        """A TSV file in which some of the first rows have three columns, and not most of them are of another format."""
+        if Source(path).suffix != ".tsv" or is_rated(head):
             return False
-        lines = [line for line in head.split(b"\n")[:50] if line.strip()]
-        return sum(line.count(b"\t") == 2 for line in lines) * 2 > len(lines)
+        return any(line.count(b"\t") == 2 for line in head.split(b"\n")[:50])
 
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
@@ -120,7 +144,7 @@ class FlanCot:
                     name=f"cot/{title}",
                     cluster=cluster,
                     collection="cot",
-                    templates=TEMPLATES,
+                    templates=(*LISTING, *OPEN) if any(row.fields["choices"] for row in examples) else TEMPLATES,
                     examples=examples,
                     licence=licence,
                     source=title,
@@ -139,13 +163,33 @@ def _fields(line: str) -> dict[str, object]:
         if not column:
             raise RowProblem("empty target" if name == "answer" else f"empty {name}")
     question, answer, rationale = columns
-    options = listed_options(question)
+    bare, labels, texts = _question_and_options(question)
+    right = texts[labels.index(answer)] if answer in labels else answer
     return {
         "question": question,
         "answer": answer,
         "rationale": rationale,
-        "options": options if answer in options else [],
+        "options": labels if answer in labels else [],
+        "bare_question": bare,
+        "choices": texts,
+        "choice": right,
     }
+
+
+def _question_and_options(text: str) -> tuple[str, list[str], list[str]]:
+    """The question without its `Options:`, how each option is answered, and what each says."""
+    question, found, listed = text.rpartition("Options:\n")
+    matches = [_OPTION.match(line.strip()) for line in listed.splitlines() if line.strip()] if found else []
+    whole = [match for match in matches if match]
+    if not whole or len(whole) < len(matches) or not question.strip():
+        return text, [], []
+    labels = [(match[1] or match[2]).strip() for match in whole]
+    texts = [(match[1] or match[3]).strip() for match in whole]
+    if not any(match[2] for match in whole):
+        labels = texts = list(dict.fromkeys(labels))  # an option that stands twice (97 rows of ecqa) is one answer
+    elif len(set(labels)) < len(labels):
+        return text, [], []
+    return question.strip(), labels, texts
 
 
 def listed_options(text: str) -> list[str]:

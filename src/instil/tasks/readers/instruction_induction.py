@@ -1,9 +1,9 @@
-"""Instruction induction: simple tasks, each with rows to execute, rows to induce from, and people's instructions.
+r"""Instruction induction: simple tasks, each with rows to execute, rows to induce from, and people's instructions.
 
     execute/singular_to_plural.json       {"examples": {"1": {"input": "end", "output": "ends"}, ...}}    the task
     induce/singular_to_plural.json.gz     the same form: the worked examples
     annotations/singular_to_plural.json   {"annotations": ["write the plurals of the inputs", ...]}   a template each
-    ->  write the plurals of the inputs\\n\\nInput: end\\nOutput:   ->   ends
+    ->  write the plurals of the inputs\n\nInput: end\nOutput:   ->   ends
 
 Keys are numbers and are taken in that order ("2" before "10"). Two tasks have fields of their own: common_concept gives
 items with their concept, cause_and_effect two sentences of which the cause is asked for. Lists `possible_*` and
@@ -28,7 +28,7 @@ from instil.tasks.readers.splits import beside, content_of, pool, source_files
 from instil.tasks.task import Task
 from instil.tasks.template import Template
 
-CITATION = "Honovich et al. 2022, Instruction Induction: From Few Examples to Natural Language Task Descriptions, arXiv:2205.10782"
+CITATION = "Honovich et al. 2022, Instruction Induction, arXiv:2205.10782"
 #: Made from BIG-bench's novel_concepts and cause_and_effect.
 FROM_BIGBENCH = frozenset({"common_concept", "cause_and_effect"})
 LANGUAGES = {"translation_en-de": "German", "translation_en-es": "Spanish", "translation_en-fr": "French"}

@@ -1,7 +1,7 @@
-"""The two kinds of templates that readers write for their formats: straight to the answer, or reasoned.
+r"""The two kinds of templates that readers write for their formats: straight to the answer, or reasoned.
 
-    direct("qa", "Q: {{ question }}\\nA:")     ->  "72"
-    reasoned("cot", "{{ question }}\\nLet's think step by step.")     ->  "Natalia sold ... So the answer is 72."
+    direct("qa", "Q: {{ question }}\nA:")     ->  "72"
+    reasoned("cot", "{{ question }}\nLet's think step by step.")     ->  "Natalia sold ... So the answer is 72."
 
 Whether a template writes the options into its text itself is said beside it, so that a setting can show or hide them.
 """

@@ -1,11 +1,12 @@
-r"""Query wellformedness: a TSV of question and rating from 0.0 to 1.0, without header: the share of raters who said yes.
+r"""Query wellformedness: a TSV of question and rating, without header: the share of raters who said yes, 0.0 to 1.0.
 
     Who discovered x-rays in 1885 ? <tab> 1.0
     The female reproductive gland that matures the egg ? <tab> 0.2
     rate   How well formed is this query, from 0 to 1? Who discovered x-rays in 1885 ?    ->  1.0
 
 Ratings are multiples of a fifth, and of a sixth where there were six raters (`0.833333333333`); they are shown with one
-digit after the point, and `rating` keeps the number as the file has it. From 0.8 it counts as well formed, as in the paper.
+digit after the point, and `rating` keeps the number as the file has it. From 0.8 a query counts as well formed, as in
+the paper.
 """
 
 from __future__ import annotations
@@ -44,10 +45,7 @@ class QueryWellformedness:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """A TSV file, most of whose first rows are a text and a number from 0 to 1."""
-        if Source(path).suffix != ".tsv":
-            return False
-        lines = [line for line in head.split(b"\n")[:50] if line.strip()]
-        return sum(bool(_ROW.fullmatch(line)) for line in lines) * 2 > len(lines)
+        return Source(path).suffix == ".tsv" and is_rated(head)
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
@@ -72,6 +70,12 @@ class QueryWellformedness:
                 )
             )
         return reading
+
+
+def is_rated(head: bytes) -> bool:
+    """Whether most of the first rows are a text and a number from 0 to 1."""
+    lines = [line for line in head.split(b"\n")[:50] if line.strip()]
+    return sum(bool(_ROW.fullmatch(line)) for line in lines) * 2 > len(lines)
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -1,9 +1,9 @@
-"""Self-Instruct: JSON lines of one instruction each, with its instances (mostly one) inside the row.
+r"""Self-Instruct: JSON lines of one instruction each, with its instances (mostly one) inside the row.
 
     {"id": "seed_task_1", "name": "antonym_relation", "instruction": "What is the relation between the given pairs?",
      "instances": [{"input": "Night : Day :: Right : Left", "output": "... they are opposites."}],
      "is_classification": false}
-    ->  What is the relation between the given pairs?\\nNight : Day :: Right : Left   ->   ... they are opposites.
+    ->  What is the relation between the given pairs?\nNight : Day :: Right : Left   ->   ... they are opposites.
 
 An input may be empty: the instruction says all. The user-oriented file for evaluation has `motivation_app` where the
 seeds have `name` and `is_classification`. A row counts once, however many instances it holds, and is set aside whole.
