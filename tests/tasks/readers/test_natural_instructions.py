@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.tasks.readers.damage import NI, write
 
 from instil.records import Prompt, PromptFormat
-from instil.tasks.readers.natural_instructions import NaturalInstructions
+from instil.tasks.readers.natural_instructions import ENCODINGS, NaturalInstructions
+from instil.tasks.registry import load_collection
+from instil.tasks.template import Rendered, RenderRefused
 
 READER = NaturalInstructions()
 
@@ -95,3 +99,73 @@ def test_version_1_is_not_taken_for_version_2(data_root: Path) -> None:
         from instil.tasks.readers.source import Source
 
         assert not READER.recognises(path, Source(path).head())
+
+
+def encoded(content: dict[str, Any], name: str, tmp_path: Path) -> Rendered:
+    (task,) = READER.read(write(tmp_path, "t.json", json.dumps(content).encode())).tasks
+    (template,) = (one for one in ENCODINGS if one.name == name)
+    return template.render(task.examples[0], seed=0)
+
+
+EXAMPLES = {
+    "Positive Examples": [
+        {"input": "ice", "output": "cold", "explanation": "Ice is cold."},
+        {"input": " THING 0 ", "output": "cold", "explanation": "The query itself."},
+        {"input": "fire?", "output": "hot", "explanation": ""},
+        {"input": "snow", "output": "cold", "explanation": "third"},
+    ],
+    "Negative Examples": [{"input": "tea", "output": "cold", "explanation": "Tea is hot"}],
+}
+
+
+def test_an_encoding_shows_examples_and_explanations_in_the_published_form(tmp_path: Path) -> None:
+    made = encoded(json.loads(NI) | EXAMPLES, "definition+pos+neg+explanation", tmp_path)
+    assert made.instruction == (
+        "Definition: Say whether it is cold.\n\n"
+        "Positive Example 1 -\nInput: ice.\nOutput: cold.\nExplanation: Ice is cold.\n\n"
+        "Positive Example 2 -\nInput: fire?\nOutput: hot.\n\n"
+        "Negative Example 1 -\nInput: tea.\nOutput: cold.\nExplanation: Tea is hot."
+    )
+    assert made.input == "Now complete the following example -\nInput: thing 0.\nOutput:"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "unsaid"),
+    [
+        ("definition+pos", ["Definition:", "Positive Example 2 -"], ["Negative", "Explanation", "third"]),
+        ("definition+pos+neg", ["Negative Example 1 -"], ["Explanation", "Negative Example 2"]),
+        ("definition+pos+explanation", ["Explanation: Ice is cold."], ["Negative"]),
+        ("pos", ["Positive Example 1 -"], ["Definition", "Negative"]),
+    ],
+)
+def test_each_encoding_holds_what_its_name_says(name: str, said: list[str], unsaid: list[str], tmp_path: Path) -> None:
+    made = encoded(json.loads(NI) | EXAMPLES, name, tmp_path)
+    for word in said:
+        assert word in made.instruction
+    for word in unsaid:
+        assert word not in made.instruction
+
+
+def test_few_shot_prompts_go_on_after_the_examples_of_the_instruction(tmp_path: Path) -> None:
+    (task,) = READER.read(write(tmp_path, "t.json", json.dumps(json.loads(NI) | EXAMPLES).encode())).tasks
+    (template,) = (one for one in ENCODINGS if one.name == "definition+pos")
+    assert task.exemplars is not None
+    with pytest.raises(RenderRefused):
+        template.render_exemplar(task.exemplars[1], number=1, seed=0)
+    assert template.render_exemplar(task.exemplars[3], number=1, seed=0).input.startswith("Positive Example 3 -\n")
+
+
+def test_a_recipe_chooses_encodings(data_root: Path) -> None:
+    names = ["task1565_triviaqa_classification"]
+    (plain,) = load_collection("ni", data_root, tasks=names)
+    (chosen,) = load_collection("ni", data_root, tasks=names, phrasings=["definition", "definition+pos*"])
+    assert [template.name for template in plain.templates] == ["definition"]
+    assert [template.name for template in chosen.templates] == [
+        "definition",
+        "definition+pos",
+        "definition+pos+neg",
+        "definition+pos+explanation",
+        "definition+pos+neg+explanation",
+    ]
+    for template in chosen.templates:
+        assert template.render(chosen.examples[0], seed=0).instruction.startswith("Definition: ")

@@ -9,7 +9,15 @@
     Output:                                                      B
 
 That is the encoding of Tk-Instruct (definitions and inputs end in punctuation, or get a full stop); zero-shot is the
-definition alone. An instance has one or more references: one is drawn as target, all are accepted. Files in the wild
+definition alone. Its other encodings have the file's examples in the instruction, whatever the setting; a recipe names
+them, as in `phrasings: [definition+pos]`:
+
+    definition+pos                  two positive examples after the definition (the published default)
+    definition+pos+neg              and two negative ones
+    definition+pos+explanation      and why each is right (or wrong, in definition+pos+neg+explanation)
+    pos                             the positive examples without a definition
+
+An instance has one or more references: one is drawn as target, all are accepted. Files in the wild
 write single texts where the schema says lists (`Categories`, `Definition`, `output`): both are read.
 """
 
@@ -17,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +42,47 @@ TEMPLATE = Template(
     target="{{ outputs | choice }}",
     exemplar=("Positive Example {{ number }} -\nInput: {{ input | sentence }}\nOutput:", "{{ outputs | first }}"),
     references="outputs",
+)
+
+#: How many examples of a kind an encoding shows, as in the paper.
+SHOWN = 2
+
+
+def _encoding(name: str) -> Template:
+    """An encoding by its name, which lists what stands before the instance."""
+    parts = name.split("+")
+    why = "{% if shown.explanation %}\nExplanation: {{ shown.explanation | sentence }}{% endif %}"
+    texts = ["Definition: {{ definition | sentence }}"] if "definition" in parts else []
+    for kind, field in (("pos", "positives"), ("neg", "negatives")):
+        if kind in parts:
+            texts.append(
+                # An instance may repeat one of the examples, which would give its answer away.
+                f"{{% for shown in {field} if shown.input|trim|lower != input|trim|lower %}}{{% if loop.index <= {SHOWN} %}}"
+                f"{{% if not loop.first %}}\n\n{{% endif %}}{'Positive' if kind == 'pos' else 'Negative'} Example "
+                "{{ loop.index }} -\nInput: {{ shown.input | sentence }}\nOutput: {{ shown.output | sentence }}"
+                f"{why if 'explanation' in parts else ''}{{% endif %}}{{% endfor %}}"
+            )
+    # A few-shot prompt goes on where the instruction stopped: with the positive examples that it did not show.
+    return replace(
+        TEMPLATE,
+        name=name,
+        instruction="\n\n".join(texts),
+        exemplar=(
+            f"Positive Example {{{{ number + {SHOWN} }}}} -\nInput: {{{{ input | sentence }}}}\nOutput:",
+            f"{{% if rank is not defined or rank > {SHOWN} %}}{{{{ outputs | first }}}}{{% endif %}}",
+        ),
+    )
+
+
+ENCODINGS = tuple(
+    _encoding(name)
+    for name in (
+        "definition+pos",
+        "definition+pos+neg",
+        "definition+pos+explanation",
+        "definition+pos+neg+explanation",
+        "pos",
+    )
 )
 
 #: Categories whose answers are labels, besides those that say so in their name.
@@ -89,21 +138,26 @@ class NaturalInstructions:
             reading.quarantine("file", str(damage))
             return reading
         definition = _first(content, "Definition")
+        shared = {
+            "definition": definition,
+            "positives": _shown(content, "Positive"),
+            "negatives": _shown(content, "Negative"),
+        }
         keys, examples = Keys(), []
         for number, instance in enumerate(content["Instances"], start=1):
             try:
                 if not definition.strip():
                     raise RowProblem("no Definition")
-                examples.append(_example(as_row(instance), definition, keys, number))
+                examples.append(_example(as_row(instance), shared, keys, number))
             except (Damage, RowProblem) as problem:
                 reading.quarantine(f"instance {number}", str(problem))
         reading.accepted = len(examples)
         if examples:
-            reading.tasks.append(_task(source, content, definition, examples))
+            reading.tasks.append(_task(source, content, shared, examples))
         return reading
 
 
-def _task(source: Source, content: Mapping[str, Any], definition: str, examples: list[Example]) -> Task:
+def _task(source: Source, content: Mapping[str, Any], shared: Mapping[str, Any], examples: list[Example]) -> Task:
     category = _first(content, "Categories") or "Misc."
     labelled = category in LABELLED or "classification" in category.lower()
     return Task(
@@ -112,7 +166,7 @@ def _task(source: Source, content: Mapping[str, Any], definition: str, examples:
         collection="ni",
         templates=(TEMPLATE,),
         examples=examples,
-        exemplars=_worked(content, definition) or None,
+        exemplars=_worked(content, shared) or None,
         metrics=("exact_match", "rouge_l") if labelled else ("rouge_l", "exact_match"),
         licence=", ".join(_texts(content, "Instance License")) or "not stated",
         language=_first(content, "Output_language") or "English",
@@ -122,28 +176,43 @@ def _task(source: Source, content: Mapping[str, Any], definition: str, examples:
     )
 
 
-def _example(row: Mapping[str, Any], definition: str, keys: Keys, number: int) -> Example:
+def _example(row: Mapping[str, Any], shared: Mapping[str, Any], keys: Keys, number: int) -> Example:
     outputs = texts_in(row, "output")
     if not outputs:
         raise RowProblem("empty target")
-    fields = {"definition": definition, "input": text_in(row, "input"), "outputs": outputs}
+    fields = {**shared, "input": text_in(row, "input"), "outputs": outputs}
     return Example(keys.take(row.get("id"), number), fields)
 
 
-def _worked(content: Mapping[str, Any], definition: str) -> list[Example]:
+def _worked(content: Mapping[str, Any], shared: Mapping[str, Any]) -> list[Example]:
     """The positive examples that are whole."""
     listed = content.get("Positive Examples")
     worked: list[Example] = []
     for number, item in enumerate(listed if isinstance(listed, list) else [], start=1):
         try:
             row = as_row(item)
-            example = _example(row, definition, Keys(), number)
+            example = _example(row, shared, Keys(), number)
         except (Damage, RowProblem):
             continue
         explanation = row.get("explanation")
         fields = {**example.fields, "explanation": explanation if isinstance(explanation, str) else ""}
-        worked.append(Example(f"positive-{number}", fields))
+        worked.append(Example(f"positive-{number}", fields | {"rank": len(worked) + 1}))
     return worked
+
+
+def _shown(content: Mapping[str, Any], kind: str) -> list[dict[str, str]]:
+    """The positive or negative examples that are whole, as plain texts."""
+    listed = content.get(f"{kind} Examples")
+    shown = []
+    for item in listed if isinstance(listed, list) else []:
+        try:
+            row = as_row(item)
+            texts = {"input": text_in(row, "input"), "output": texts_in(row, "output")[0]}
+        except (Damage, RowProblem, IndexError):
+            continue
+        explanation = row.get("explanation")
+        shown.append(texts | {"explanation": explanation if isinstance(explanation, str) else ""})
+    return shown
 
 
 def _texts(content: Mapping[str, Any], name: str) -> list[str]:
@@ -164,5 +233,12 @@ def _first(content: Mapping[str, Any], name: str) -> str:
 
 READERS = (NaturalInstructions(),)
 COLLECTIONS = (
-    Declared("ni", "natural_instructions/tasks", NaturalInstructions(), (".json",), "Natural Instructions v2"),
+    Declared(
+        "ni",
+        "natural_instructions/tasks",
+        NaturalInstructions(),
+        (".json",),
+        "Natural Instructions v2",
+        phrasings=ENCODINGS,
+    ),
 )
