@@ -57,8 +57,8 @@ def _encoding(name: str) -> Template:
         if kind in parts:
             texts.append(
                 # An instance may repeat one of the examples, which would give its answer away.
-                f"{{% for shown in {field} if shown.input|trim|lower != input|trim|lower %}}{{% if loop.index <= {SHOWN} %}}"
-                f"{{% if not loop.first %}}\n\n{{% endif %}}{'Positive' if kind == 'pos' else 'Negative'} Example "
+                f"{{% for shown in {field} if shown.input|trim|lower != input|trim|lower %}}"
+                f"{{% if loop.index <= {SHOWN} %}}{{% if not loop.first %}}\n\n{{% endif %}}{'Positive' if kind == 'pos' else 'Negative'} Example "
                 "{{ loop.index }} -\nInput: {{ shown.input | sentence }}\nOutput: {{ shown.output | sentence }}"
                 f"{why if 'explanation' in parts else ''}{{% endif %}}{{% endfor %}}"
             )
