@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from instil.tasks.budget import Bounds
+from instil.tasks.dialogue import Dialogue
 from instil.tasks.mapped import DamagedError, MappedFile, NotPlainError, Writer, open_mapped, plain
+from instil.tasks.preference import Better, Rating
 from instil.tasks.readers.reading import Quarantined, Reading
 from instil.tasks.task import SourceFile, Task
 from instil.tasks.template import Renderer, Template
@@ -39,7 +42,7 @@ CHECKED_WHOLE_BYTES = 128 << 20
 FORMAT = 1
 
 #: Renderers that can be written down and made again: frozen dataclasses of plain values, by the name they are kept by.
-RENDERERS: dict[str, type[Any]] = {"template": Template}
+RENDERERS: dict[str, type[Any]] = {"template": Template, "dialogue": Dialogue, "better": Better, "rating": Rating}
 
 log = logging.getLogger("instil")
 
@@ -68,7 +71,12 @@ def folder() -> Path | None:
 
 
 def kept(
-    name: str, identity: Sequence[str], files: Sequence[Path], read: Callable[[], Iterator[tuple[Path, Reading]]]
+    name: str,
+    identity: Sequence[str],
+    files: Sequence[Path],
+    read: Callable[[], Iterator[tuple[Path, Reading]]],
+    *,
+    beside: Sequence[Path] = (),
 ) -> Found:
     """What `read` gives, from its kept form where that is still true, and kept where it was not.
 
@@ -77,6 +85,7 @@ def kept(
         identity: what else decides what is read: place, reader, columns.
         files: the files that will be read.
         read: reads them, file by file.
+        beside: files that the reader may look into besides, such as a train split.
     """
     place = folder()
     if place is None or sum(_size(file) for file in files) < SMALLEST_BYTES:
@@ -89,7 +98,7 @@ def kept(
         return found
     try:
         place.mkdir(parents=True, exist_ok=True)
-        whole = _write(path, files, read)
+        whole = _write(path, files, read, beside)
     except NotPlainError as error:
         log.debug("%s is not kept: %s", name, error)
     except OSError as error:
@@ -118,9 +127,11 @@ def _size(file: Path) -> int:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, files: Sequence[Path], read: Callable[[], Iterator[tuple[Path, Reading]]]) -> bool:
+def _write(
+    path: Path, files: Sequence[Path], read: Callable[[], Iterator[tuple[Path, Reading]]], beside: Sequence[Path]
+) -> bool:
     """Read and keep; False where a file changed meanwhile, or nothing could be read."""
-    states = _states(files)
+    states = _states([*files, *beside])
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
     os.close(handle)
     writer: Writer | None = None
@@ -159,17 +170,16 @@ def _write(path: Path, files: Sequence[Path], read: Callable[[], Iterator[tuple[
 
 def _states(paths: Iterable[Path]) -> dict[str, list[int]]:
     """What tells that a file is still the one that was read; of its folder too, where a companion may turn up."""
-    states: dict[str, list[int]] = {}
-    for path in paths:
-        for each in (path, path.parent):
-            name = str(each)
-            if name not in states:
-                states[name] = _state(name)
-    return states
+    names = dict.fromkeys(name for path in paths for name in (str(path), f"{path.parent}/"))
+    return {name: _state(name) for name in names}
 
 
 def _state(name: str) -> list[int]:
+    """Size, times and inode of a file; the names of the files in a folder."""
     try:
+        if name.endswith("/"):
+            inside = sorted(entry.name for entry in os.scandir(name) if not entry.is_dir())
+            return [zlib.crc32("/".join(inside).encode("utf-8", "surrogatepass")), len(inside)]
         found = os.stat(name)  # noqa: PTH116 - called for ten thousand files
     except OSError:
         return []

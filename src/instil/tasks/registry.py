@@ -27,6 +27,7 @@ from typing import Any
 from instil.errors import DataError
 from instil.tasks import cache
 from instil.tasks.formats import DECLARED
+from instil.tasks.hub import open_hub
 from instil.tasks.readers.plain import Plain, rows_of
 from instil.tasks.readers.promptsource import task_of
 from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
@@ -43,7 +44,15 @@ log = logging.getLogger("instil")
 OWN = {
     "jsonl": "rows of one's own: JSONL, JSON or Parquet",
     "promptsource": "rows of one's own with a promptsource file",
+    "hub": "a data set of the Hugging Face hub, or saved on disk: config, split, revision",
 }
+
+#: What the collection `hub` takes besides.
+HUB_OPTIONS = ("config", "split", "revision")
+
+
+class AbsentError(DataError):
+    """A place or a task that was asked for and is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Collection:
     name: str
     tasks: list[Task]
     absent: tuple[str, ...] = ()
-    """Names in a list file that the folder does not hold."""
+    """Names in a list file that the folder does not hold; with `skip_absent`, any names and patterns."""
     quarantined: dict[str, list[Quarantined]] = field(default_factory=dict)
     """Rows that were set aside, by file."""
 
@@ -90,6 +99,7 @@ def open_collection(
     columns: Mapping[str, str] | None = None,
     templates: str | None = None,
     phrasings: Sequence[str] | None = None,
+    skip_absent: bool = False,
     **options: Any,
 ) -> Collection:
     """Read the tasks of a collection.
@@ -102,21 +112,23 @@ def open_collection(
         columns: for rows of one's own: which column stands for inputs, targets, options.
         templates: a file of templates that phrase the rows in place of the collection's own.
         phrasings: which templates to use, by name or pattern; tasks left without one are left out.
+        skip_absent: pass over names and patterns that fit no task, as long as others do.
         options: handed to collections that plug in from above.
 
     Raises:
-        DataError: if the collection, its folder or a named task does not exist, or no row can be used.
+        AbsentError: if its folder or a named task does not exist.
+        DataError: if the collection does not exist, or no row can be used.
     """
     base = Path(root) if root is not None else Path()
     _refuse_unused(name, path=path, columns=columns, options=options)
     if name in OWN:
-        found = _own(name, base, path, columns, templates)
+        found = _own(name, base, path, columns, templates, options)
     elif name in DECLARED:
-        found = _from_folder(DECLARED[name], base, path, tasks)
+        found = _from_folder(DECLARED[name], base, path, tasks, skip_absent)
     else:
         found = _from_plugin(name, options)
     if name not in DECLARED:
-        found = Collection(name, *_selected(found.tasks, tasks, name, base), found.quarantined)
+        found = Collection(name, *_selected(found.tasks, tasks, name, base, skip_absent), found.quarantined)
     if templates is not None and name not in OWN:
         file = template_file(_place(base, templates, "templates"))
         tasks_phrased = [rephrased(task, file) for task in found.tasks]
@@ -154,8 +166,8 @@ def _refuse_unused(
     plugged = name not in OWN and name not in DECLARED
     given = {
         "path": path is not None and plugged,
-        "map": bool(columns) and name != "jsonl",
-        **dict.fromkeys(options, not plugged),
+        "map": bool(columns) and name not in ("jsonl", "hub"),
+        **{option: not plugged and not (name == "hub" and option in HUB_OPTIONS) for option in options},
     }
     for option, unused in given.items():
         if unused and (not plugged or name in _plugged()):
@@ -182,15 +194,25 @@ def _place(base: Path, path: str, what: str) -> Path:
     if not place.exists() and Path(path).exists():  # a file of one's own beside the recipe, with data elsewhere
         return Path(path)
     if not place.exists():
-        raise DataError(f"{what}: nothing at {place}", remedy="Give the data root with --data, or the right path")
+        raise AbsentError(f"{what}: nothing at {place}", remedy="Give the data root with --data, or the right path")
     return place
 
 
 def _own(
-    name: str, base: Path, path: str | None, columns: Mapping[str, str] | None, templates: str | None
+    name: str,
+    base: Path,
+    path: str | None,
+    columns: Mapping[str, str] | None,
+    templates: str | None,
+    options: Mapping[str, Any],
 ) -> Collection:
     if path is None:
-        raise DataError(f"collection {name!r} needs a path", remedy="Say where its rows are, such as path: my.jsonl")
+        example = "path: glue" if name == "hub" else "path: my.jsonl"
+        raise DataError(f"collection {name!r} needs a path", remedy=f"Say where its rows are, such as {example}")
+    if name == "hub":
+        named = None if templates is None else template_file(_place(base, templates, "templates"))
+        task = open_hub(path, base=base, columns=columns, templates=named, **options)
+        return Collection(name, [task], (), {} if named is None else named.quarantined)
     place = _place(base, path, f"collection {name!r}")
     if name == "promptsource" and templates is None:
         raise DataError("collection 'promptsource' needs templates", remedy="Give a promptsource templates.yaml")
@@ -234,21 +256,20 @@ def _columns_phrased(
     return tasks, aside
 
 
-def _from_folder(declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None) -> Collection:
+def _from_folder(
+    declared: Declared, base: Path, path: str | None, tasks: Sequence[str] | None, skip: bool
+) -> Collection:
     place = _place(base, path or declared.folder, f"collection {declared.name!r}")
     paths = _files(place, declared.suffixes) if place.is_dir() else [place]
-    paths = [file for file in paths if declared.makes_task(file)] or paths
+    making = [file for file in paths if declared.makes_task(file)] or paths
+    beside = sorted(set(paths) - set(making))
     if declared.several:
-        found = _read(declared.name, declared.reader, paths, place, declared.describe)
-        return Collection(declared.name, *_selected(found.tasks, tasks, declared.name, base), found.quarantined)
-    titles = {file: _title(declared, file) for file in paths}
-    wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base)
-    return replace(
-        _read(
-            declared.name, declared.reader, [file for file in paths if titles[file] in wanted], place, declared.describe
-        ),
-        absent=absent,
-    )
+        found = _read(declared.name, declared.reader, making, place, declared.describe, beside)
+        return Collection(declared.name, *_selected(found.tasks, tasks, declared.name, base, skip), found.quarantined)
+    titles = {file: _title(declared, file) for file in making}
+    wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base, skip)
+    making = [file for file in making if titles[file] in wanted]
+    return replace(_read(declared.name, declared.reader, making, place, declared.describe, beside), absent=absent)
 
 
 def _title(declared: Declared, file: Path) -> str:
@@ -265,9 +286,16 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _read(
-    name: str, reader: Reader, paths: Sequence[Path], place: Path, describe: Callable[[Task], Task] = lambda task: task
+    name: str,
+    reader: Reader,
+    paths: Sequence[Path],
+    place: Path,
+    describe: Callable[[Task], Task] = lambda task: task,
+    beside: Sequence[Path] = (),
 ) -> Collection:
-    found = cache.kept(name, [str(place), repr(reader)], paths, lambda: _readings(reader, paths, describe))
+    found = cache.kept(
+        name, [str(place), repr(reader)], paths, lambda: _readings(reader, paths, describe), beside=beside
+    )
     if not found.tasks:
         raise _nothing_read(name, place, found.quarantined)
     if found.quarantined:
@@ -308,15 +336,15 @@ def _nothing_read(name: str, place: Path, aside: Mapping[str, list[Quarantined]]
 
 
 def _selected(
-    found: list[Task], tasks: Sequence[str] | None, name: str, base: Path
+    found: list[Task], tasks: Sequence[str] | None, name: str, base: Path, skip: bool
 ) -> tuple[list[Task], tuple[str, ...]]:
     titles = [task.name.partition("/")[2] for task in found]
-    wanted, absent = _chosen(titles, tasks, name, base, base)
+    wanted, absent = _chosen(titles, tasks, name, base, base, skip)
     return [task for task, title in zip(found, titles, strict=True) if title in wanted], absent
 
 
 def _chosen(
-    titles: Sequence[str], tasks: Sequence[str] | None, name: str, place: Path, base: Path
+    titles: Sequence[str], tasks: Sequence[str] | None, name: str, place: Path, base: Path, skip: bool
 ) -> tuple[set[str], tuple[str, ...]]:
     """Which titles are asked for, and which names of list files are not there."""
     if tasks is None:
@@ -333,15 +361,17 @@ def _chosen(
             absent += [title for title in listed if title not in there]
         elif matches := fnmatch.filter(titles, bare):
             wanted.update(matches)
+        elif skip:
+            absent.append(bare)
         else:
             close = difflib.get_close_matches(bare, titles, n=1)
             hint = (
                 f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
             )
             where = "" if place == base else f" at {place}"  # tasks of one's own and of plug-ins lie in no folder
-            raise DataError(f"collection {name!r} has no task {asked!r}{where}", remedy=hint)
+            raise AbsentError(f"collection {name!r} has no task {asked!r}{where}", remedy=hint)
     if not wanted:
-        raise DataError(
+        raise AbsentError(
             f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there"
         )
     if absent:
@@ -356,7 +386,7 @@ def _list_file(asked: str, place: Path, base: Path) -> Path | None:
     for folder in (base, place, place.parent):
         if (folder / asked).is_file():
             return folder / asked
-    raise DataError(f"no list of tasks at {base / asked}", remedy="Give its path from the data root")
+    raise AbsentError(f"no list of tasks at {base / asked}", remedy="Give its path from the data root")
 
 
 def _lines_of(listing: Path) -> list[str]:

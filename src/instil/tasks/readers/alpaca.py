@@ -33,12 +33,12 @@ class Alpaca:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows with an instruction and an answer, each a text."""
-        return any(_fits(row) for row in first_rows(path, head))
+        return any(fits(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task with every instruction that has an answer."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), _fields, reading)
+        examples = examples_of(rows_of(path), fields_of, reading)
         if examples:
             reading.tasks.append(
                 Task(
@@ -57,11 +57,17 @@ class Alpaca:
         return reading
 
 
-def _fits(row: Mapping[str, Any]) -> bool:
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row is an instruction with its answer."""
     return isinstance(row.get("instruction"), str) and any(isinstance(row.get(name), str) for name in ANSWERS)
 
 
-def _fields(row: Mapping[str, Any]) -> dict[str, object]:
+def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
+    """What a row holds.
+
+    Raises:
+        RowProblem: if it has no instruction or no answer.
+    """
     name = next((name for name in ANSWERS if name in row), "output")
     instruction, answer = text_in(row, "instruction").strip(), text_in(row, name).strip()
     given = text_in(row, "input").strip() if row.get("input") is not None else ""

@@ -44,16 +44,13 @@ class Flan:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows with inputs, targets and the task that they belong to."""
-        return any(
-            {"inputs", "targets"} <= set(row) and any(isinstance(row.get(one), str) for one in COLUMNS["task_name"])
-            for row in first_rows(path, head)
-        )
+        return any(fits(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task for each task name, in the order in which they come."""
         source, reading = Source(path), Reading(self.name)
         tasks: dict[str, list[Example]] = {}
-        for example in examples_of(rows_of(path), _fields, reading):
+        for example in examples_of(rows_of(path), fields_of, reading):
             tasks.setdefault(str(example.fields["task_name"]), []).append(example)
         content = source.sha256() if tasks else ""
         reading.tasks += [_task(name, rows, fingerprint([content, name])) for name, rows in tasks.items()]
@@ -76,7 +73,17 @@ def _task(name: str, rows: list[Example], content: str) -> Task:
     )
 
 
-def _fields(row: Mapping[str, Any]) -> dict[str, object]:
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a rendered prompt that names its task."""
+    return {"inputs", "targets"} <= set(row) and any(isinstance(row.get(one), str) for one in COLUMNS["task_name"])
+
+
+def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
+    """What a row holds.
+
+    Raises:
+        RowProblem: if it has no input, no target or no task.
+    """
     inputs, targets = text_in(row, "inputs"), texts_in(row, "targets")
     if not targets:
         raise RowProblem("empty target")
@@ -94,5 +101,12 @@ def _first(row: Mapping[str, Any], columns: tuple[str, ...]) -> str:
 
 READERS = (Flan(),)
 COLLECTIONS = (
-    Declared("flan", "flan", Flan(), (".jsonl", ".json", ".parquet"), "Flan 2022 sub-mixtures: rendered prompts"),
+    Declared(
+        "flan",
+        "flan",
+        Flan(),
+        (".jsonl", ".json", ".parquet"),
+        "Flan 2022 sub-mixtures: rendered prompts",
+        several=True,
+    ),
 )

@@ -31,6 +31,8 @@ from instil.tasks.task import Task
 
 CITATION = "Bai et al. 2022, Training a Helpful and Harmless Assistant with RLHF, arXiv:2204.05862"
 
+TEMPLATE = Better()
+
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -48,14 +50,14 @@ class HhRlhf:
     def read(self, path: Path) -> Reading:
         """One task with every pair that can be compared."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), _fields, reading)
+        examples = examples_of(rows_of(path), fields_of, reading)
         if examples:
             reading.tasks.append(
                 Task(
                     name=f"hh-rlhf/{title(path)}",
                     cluster="Preferences",
                     collection="hh-rlhf",
-                    templates=(Better(),),
+                    templates=(TEMPLATE,),
                     examples=examples,
                     metrics=("accuracy",),
                     licence="MIT",
@@ -79,7 +81,12 @@ def title(path: Path) -> str:
     return f"{path.absolute().parent.name}-{stem}" if stem in ("train", "test") else stem
 
 
-def _fields(row: Mapping[str, Any]) -> dict[str, object]:
+def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
+    """What a row holds, in the form of preferences.
+
+    Raises:
+        RowProblem: if it is none that can be compared.
+    """
     chosen, rejected = turns(text_in(row, "chosen")), turns(text_in(row, "rejected"))
     if chosen[:-1] != rejected[:-1]:
         raise RowProblem("the transcripts differ before the last turn")

@@ -64,7 +64,7 @@ class Plain:
             try:
                 if isinstance(row, Damage):
                     raise row
-                examples.append(Example(where.rpartition(" ")[2], self._fields(row)))
+                examples.append(Example(where.rpartition(" ")[2], self.fields_of(row)))
             except (Damage, RowProblem) as problem:
                 reading.quarantine(where, str(problem))
         reading.accepted = len(examples)
@@ -85,7 +85,16 @@ class Plain:
             )
         return reading
 
-    def _fields(self, row: Mapping[str, Any]) -> dict[str, object]:
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has the columns of input and target."""
+        return _pair(row, self.map) is not None
+
+    def fields_of(self, row: Mapping[str, Any]) -> dict[str, object]:
+        """What a row holds: inputs, targets, options.
+
+        Raises:
+            RowProblem: if it has no input or no target.
+        """
         pair = _pair(row, self.map)
         if pair is None:
             wanted = self.map.get("inputs", "inputs"), self.map.get("targets", "targets")
@@ -202,12 +211,12 @@ def _listed_rows(source: Source) -> Iterator[tuple[str, dict[str, Any] | Damage]
             yield f"item {number}", damage
 
 
-def _plain(value: Any) -> Any:
-    """A Parquet value as JSON would hold it: dates, decimals and bytes as their text."""
+def json_value(value: Any) -> Any:
+    """A value of Arrow as JSON would hold it: dates, decimals and bytes as their text."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
 
 
@@ -221,7 +230,7 @@ def _parquet_rows(path: Path, batch: int = 1024) -> Iterator[tuple[str, dict[str
             for some in file.iter_batches(batch_size=batch):
                 for row in some.to_pylist():
                     number += 1
-                    yield f"row {number}", {name: _plain(value) for name, value in row.items()}
+                    yield f"row {number}", {name: json_value(value) for name, value in row.items()}
     except (pa.ArrowException, OSError, ValueError) as error:
         yield f"row {number + 1}", Damage(f"not usable Parquet ({type(error).__name__})")
 

@@ -23,6 +23,8 @@ from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.task import Task
 
+TEMPLATE = Dialogue()
+
 
 @dataclass(frozen=True)
 class ShareGpt:
@@ -32,19 +34,19 @@ class ShareGpt:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows with `conversations`, a list of turns."""
-        return any(is_messages(row.get("conversations")) for row in first_rows(path, head))
+        return any(fits(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task with every conversation."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), _fields, reading, key="id")
+        examples = examples_of(rows_of(path), fields_of, reading, key="id")
         if examples:
             reading.tasks.append(
                 Task(
                     name=f"sharegpt/{source.stem}",
                     cluster="Dialogue",
                     collection="sharegpt",
-                    templates=(Dialogue(),),
+                    templates=(TEMPLATE,),
                     examples=examples,
                     metrics=("rouge_l",),
                     licence="not stated",
@@ -56,7 +58,17 @@ class ShareGpt:
         return reading
 
 
-def _fields(row: Mapping[str, Any]) -> dict[str, object]:
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a conversation in this form."""
+    return is_messages(row.get("conversations"))
+
+
+def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
+    """What a row holds, in the form of conversations.
+
+    Raises:
+        RowProblem: if it teaches nothing.
+    """
     messages = messages_in(row, "conversations")
     if isinstance(row.get("system"), str) and row["system"].strip():
         messages.insert(0, message("system", text_in(row, "system").strip()))

@@ -13,7 +13,7 @@ words. Where `chosen` and `rejected` repeat the prompt's messages, as many publi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ class Trl:
     """Reads one file of one row type."""
 
     name: str
-    fits: Callable[[Mapping[str, Any]], bool]
-    fields: Callable[[Mapping[str, Any]], dict[str, object]]
+    # A function is shown with its place in memory, and what a reader is shown as must say the same in every process.
+    fits: Callable[[Mapping[str, Any]], bool] = field(repr=False)
+    fields: Callable[[Mapping[str, Any]], dict[str, object]] = field(repr=False)
     cluster: str
     template: Renderer
     metrics: tuple[str, ...]
