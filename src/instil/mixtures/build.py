@@ -26,7 +26,7 @@ from typing import Any, Literal
 from instil.errors import DataError, RecipeError, RunError
 from instil.mixtures.encode import Encoder, EncodingReport
 from instil.mixtures.load import load_mixture
-from instil.mixtures.manifest import MANIFEST, PLAN, Plan, difference, encoder_facts, mixture_facts, plan_of, read_plain
+from instil.mixtures.manifest import MANIFEST, PLAN, Plan, difference, facts_of, plan_of, read_plain
 from instil.mixtures.mixture import Hole, Mixture
 from instil.mixtures.shards import Packing, ShardWriter, check_bytes
 from instil.mixtures.tokenizer import find_encoder
@@ -78,9 +78,8 @@ class Job:
         """
         plan = read_plain(Path(self.folder) / PLAN)
         mixture, encoder = self.opening.open()
-        said = difference(plan["mixture"], mixture_facts(mixture)) or difference(
-            plan["encoder"], encoder_facts(encoder)
-        )
+        now = facts_of(mixture, encoder, None if self.opening.data is None else Path(self.opening.data))
+        said = difference({key: plan[key] for key in now}, now)
         if said:
             raise DataError(f"the mixture changed while it was being built: {said}", remedy="Build into a new folder")
         return Maker(mixture, encoder, plan, Path(self.folder), strict=self.strict)

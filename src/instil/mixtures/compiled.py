@@ -18,16 +18,7 @@ from typing import Any, Literal
 
 from instil.errors import DataError
 from instil.mixtures.encode import Encoder, EncodingReport
-from instil.mixtures.manifest import (
-    FORMAT,
-    MANIFEST,
-    changed_source,
-    difference,
-    encoder_facts,
-    mixture_facts,
-    read_plain,
-    sources_of,
-)
+from instil.mixtures.manifest import FORMAT, MANIFEST, changed_source, difference, facts_of, read_plain
 from instil.mixtures.mixture import Hole, Mixture
 from instil.mixtures.packing import bucket, pack
 from instil.mixtures.shards import PROMPT, Packing, Shard, check_bytes
@@ -159,11 +150,7 @@ class Compiled:
         """
         built = self.manifest
         remedy = "Build it anew with `instil mix build`, or restore what it was built from"
-        now = {
-            "mixture": mixture_facts(mixture),
-            "encoder": encoder_facts(encoder),
-            "sources": sources_of(mixture, data),
-        }
+        now = facts_of(mixture, encoder, data)
         # Read again from the disk, because what a cache knows of a file may be older than the file.
         if changed := changed_source(now["sources"], data):
             raise DataError(f"source file {changed} has changed since {self.folder} was built", remedy=remedy)

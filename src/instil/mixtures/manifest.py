@@ -51,11 +51,18 @@ def plan_of(
         "shard_prompts": shard_prompts,
         "packing": asdict(packing),
         "text": text,
+        **facts_of(mixture, encoder, data),
+        "records": {name: list(fields) for name, fields in FIELDS.items()},
+        "versions": {name: metadata.version(name) for name in _VERSIONED},
+    }
+
+
+def facts_of(mixture: Mixture, encoder: Encoder, data: Path | None) -> Plan:
+    """The part of a plan that says what its prompts and ids are made from."""
+    return {
         "mixture": mixture_facts(mixture),
         "encoder": encoder_facts(encoder),
         "sources": sources_of(mixture, data),
-        "records": {name: list(fields) for name, fields in FIELDS.items()},
-        "versions": {name: metadata.version(name) for name in _VERSIONED},
     }
 
 

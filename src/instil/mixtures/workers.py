@@ -38,8 +38,9 @@ def make_in_processes(job: Job, numbers: list[int], *, workers: int, progress: P
     """
     waiting = iter(numbers)
     answers: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
-    crew = [_start() for _ in range(workers)]
+    crew: list[subprocess.Popen[str]] = []
     try:
+        crew.extend(_start() for _ in range(workers))
         for number, worker in enumerate(crew):
             threading.Thread(target=_listen, args=(number, worker, answers.put), daemon=True).start()
             _tell(worker, asdict(job))
