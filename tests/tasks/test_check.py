@@ -20,6 +20,8 @@ FORMATS = {
     "bigbench": "bigbench",
     "yaml": "promptsource",
 }
+#: The manifest counts a data set that lies in several files once; here each of these files is a task.
+EACH_A_TASK = ("taskmaster", "taskmaster-rewards")
 FOLDERS = (
     "natural_instructions",
     "flan_cot",
@@ -30,6 +32,14 @@ FOLDERS = (
     "edge_cases",
     "LICENSES",
     "meta",
+    "hh_rlhf",
+    "llmbar",
+    "taskmaster",
+    "fastchat",
+    "gpteacher",
+    "synthetic_persona_chat",
+    "model_written_evals",
+    "blimp",
 )
 
 
@@ -65,7 +75,9 @@ def test_formats_and_tasks_equal_the_manifest(manifest: dict[str, dict[str, str]
         expected = FORMATS.get(listed["fmt"])
         assert expected in (None, row.format), path
         templates_alone = row.format == "promptsource"  # a file of templates makes no task without rows
-        assert row.tasks == (0 if templates_alone else int(listed["tasks"] or 0)), path
+        expected_tasks = 1 if row.format in EACH_A_TASK else int(listed["tasks"] or 0)
+        assert row.tasks == (0 if templates_alone else expected_tasks), path
+        assert row.format != "unknown", path
 
 
 def test_every_row_is_accounted_for(checked: dict[str, Checked]) -> None:
@@ -74,8 +86,10 @@ def test_every_row_is_accounted_for(checked: dict[str, Checked]) -> None:
         assert row.quarantined == sum(row.reasons.values())
 
 
-def test_only_empty_targets_are_set_aside(checked: dict[str, Checked]) -> None:
+def test_only_rows_that_nobody_can_use_are_set_aside(checked: dict[str, Checked]) -> None:
     aside = {path: row.reasons for path, row in checked.items() if row.quarantined}
+    assert aside.pop("hh_rlhf/harmless-base_test_even.jsonl.gz") == {"empty reply": 2}
+    assert aside.pop("blimp/principle_A_case_2.jsonl.gz") == {"the two sentences are the same": 5}
     assert {reason for reasons in aside.values() for reason in reasons} == {"empty target"}
     assert aside["edge_cases/p3_all_targets_empty__trec_trec1.jsonl"] == {"empty target": 200}
     assert sum(count for reasons in aside.values() for count in reasons.values()) == 214

@@ -6,6 +6,7 @@
     ->  completions [good, bad]  ranks [1, 2]     "Which sentence is grammatical? (A) ... (B) ..."  ->  "(A)"
 
 The sentences answer nothing, so there are no messages before them. `pairID` is text; the task is named after the file.
+A pair of two equal sentences (five of `principle_A_case_2`) says nothing and is set aside.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _is_labelled(row: Mapping[str, Any]) -> bool:
 
 
 def _labelled(row: Mapping[str, Any]) -> dict[str, object]:
-    label, prompt, reply = row["label"], said(row, "prompt", "user"), said(row, "completion", "assistant")
+    label, prompt, reply = row.get("label"), said(row, "prompt", "user"), said(row, "completion", "assistant")
     if label not in (0, 1):  # True and False are 1 and 0
         raise RowProblem("field 'label' is neither true nor false")
     if len(reply) != 1 or not reply[0]["content"]:
