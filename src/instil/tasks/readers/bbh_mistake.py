@@ -95,7 +95,7 @@ def _fields(row: Mapping[str, Any]) -> dict[str, object]:
         "first_mistake": NONE if mistake is None else str(mistake + 1),
         "answer": "yes" if mistake is None else "no",
         "options": ["yes", "no"],
-        "target": row.get("target"),
+        "target": target if isinstance(target := row.get("target"), str) else "",
     }
 
 

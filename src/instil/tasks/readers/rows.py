@@ -24,8 +24,6 @@ R = TypeVar("R")
 
 #: How many of a file's first rows are looked at to recognise its format.
 FIRST = 20
-#: Stands in the place of a line that cannot be decoded: no text holds U+FDD0, a code point that is never a character.
-_BROKEN = "\ufdd0"
 
 
 def examples_of(
@@ -119,7 +117,7 @@ def keyed_rows(path: Path, name: str = "") -> Iterator[tuple[str, tuple[str, dic
 
 def csv_rows(path: Path) -> Iterator[tuple[str, list[str] | Damage]]:
     """The rows of RFC-4180 CSV. Quoted newlines stay in their field; a line of other bytes damages its row alone."""
-    reader, number = csv.reader(_lines(Source(path)), strict=True), 0
+    reader, number = csv.reader(_Lines(Source(path)), strict=True), 0
     while True:
         number += 1
         try:
@@ -128,19 +126,29 @@ def csv_rows(path: Path) -> Iterator[tuple[str, list[str] | Damage]]:
             return
         except csv.Error as error:
             yield f"row {number}", Damage(f"not CSV ({error})")
-            continue
-        broken = next((field for field in row if _BROKEN in field), "")
-        if broken:
-            yield f"row {number}", Damage(broken.rpartition(_BROKEN)[2].split("\n")[0])
-        elif any(field.strip() for field in row):
-            yield f"row {number}", row
+        except Damage as damage:  # the next row starts at the next line
+            yield f"row {number}", damage
         else:
-            number -= 1  # a blank line is no row
+            if any(field.strip() for field in row):
+                yield f"row {number}", row
+            else:
+                number -= 1  # a blank line is no row
 
 
-def _lines(source: Source) -> Iterator[str]:
-    for _, line in source.lines(blank=True):
-        yield f"{_BROKEN}{line}\n" if isinstance(line, Damage) else f"{line}\n"
+class _Lines:
+    """Lines with their ends. After a damaged one has been raised, it goes on with the next."""
+
+    def __init__(self, source: Source) -> None:
+        self._lines = source.lines(blank=True)
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        _, line = next(self._lines)
+        if isinstance(line, Damage):
+            raise line
+        return f"{line}\n"
 
 
 @lru_cache(maxsize=2)
