@@ -17,31 +17,6 @@ def spec(*sources: dict[str, Any], **keys: Any) -> MixtureSpec:
     return MixtureSpec.model_validate({"sources": [{"collection": "x", **source} for source in sources], **keys})
 
 
-def shares(weights: list[list[Fraction]]) -> list[list[float]]:
-    total = sum(sum(inner) for inner in weights)
-    return [[round(float(weight / total), 6) for weight in inner] for inner in weights]
-
-
-def test_tasks_weigh_as_many_examples_as_they_have() -> None:
-    assert shares(spec({}, {}).task_weights([[10, 30], [60]])) == [[0.1, 0.3], [0.6]]
-
-
-def test_a_cap_limits_the_weight_and_a_source_may_have_its_own() -> None:
-    assert shares(spec({}, {"cap": 50}, cap=10).task_weights([[10, 30], [60]])) == [[0.142857, 0.142857], [0.714286]]
-
-
-def test_temperature_two_takes_square_roots() -> None:
-    assert shares(spec({}, temperature=2).task_weights([[100, 400]])) == [[0.333333, 0.666667]]
-
-
-def test_shares_of_all_sources_are_a_ratio() -> None:
-    assert shares(spec({"share": 3}, {"share": 1}).task_weights([[1, 9], [5]])) == [[0.075, 0.675], [0.25]]
-
-
-def test_what_shares_leave_over_goes_to_the_other_sources_by_size() -> None:
-    assert shares(spec({"share": 0.4}, {}, {}).task_weights([[7], [1], [2]])) == [[0.4], [0.2], [0.4]]
-
-
 def test_shares_that_leave_nothing_over_are_refused() -> None:
     with pytest.raises(ValueError, match=r"sum to 1\.5"):
         spec({"share": 1.5}, {})
@@ -64,6 +39,16 @@ def test_a_source_takes_the_settings_of_the_mixture_unless_it_has_its_own() -> N
         ({"sources": [{"collection": "ni"}], "settings": {"zero-shot": -1}}, "positive weight"),
         ({"sources": [{"collection": "ni", "cap": 0}]}, "sources.0.cap"),
         ({"sources": [{"collection": "ni"}], "temperature": 0}, "temperature"),
+        ({"sources": [{"share": 1}]}, "give a `collection`, or the recipe file of a `mixture`"),
+        ({"sources": [{"mixture": "cot.yaml", "cap": 5}]}, "a nested mixture takes no 'cap': write it in cot.yaml"),
+        ({"sources": [{"collection": "ni", "weights": {"task*": 0}}]}, "'task*' needs a positive weight"),
+        ({"sources": [{"collection": "ni", "option_styles": ["letterd"]}]}, "no option style 'letterd'"),
+        ({"sources": [{"collection": "ni"}], "cap": 10, "large_set": 20}, "two rules for the same"),
+        ({"sources": [{"mixture": "cot.yaml"}], "balance": "clusters"}, "give it a share"),
+        ({"sources": [{"collection": "ni"}], "minimum": 1}, "minimum"),
+        ({"sources": [{"collection": "ni"}], "licence": ["free"]}, "licence"),
+        ({"sources": [{"collection": "ni"}], "hold_out": {"cluster": ["x"]}}, "did you mean 'clusters'"),
+        ({"sources": [{"collection": "ni"}], "subset": {"draw": 1}}, "key 'subset.tasks' is missing"),
     ],
 )
 def test_a_wrong_section_is_one_line_that_names_the_key(raw: dict[str, Any], said: str) -> None:
@@ -74,7 +59,7 @@ def test_a_wrong_section_is_one_line_that_names_the_key(raw: dict[str, Any], sai
 
 
 def test_every_key_of_the_sections_says_what_it_is() -> None:
-    from instil.mixtures.spec import SourceSpec
+    from instil.mixtures.spec import HoldOut, SourceSpec, Subset
 
-    for section in (MixtureSpec, SourceSpec):
+    for section in (MixtureSpec, SourceSpec, HoldOut, Subset):
         assert all(field.description for field in section.model_fields.values())

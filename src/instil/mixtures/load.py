@@ -2,27 +2,35 @@
 
 load_mixture("recipes/real-mix.yaml", data="../shared/data")[0]
 load_mixture({"sources": [{"collection": "jsonl", "path": "my.jsonl", "map": {"inputs": "question"}}]})[0]
+
+Every source is opened; then tasks are left out, in this order: by licence, by language, those held out, those outside
+of a random subset, repeated rows. What is left is weighed (weights.py). A nested mixture goes through the same by its
+own rules before it becomes a part of the outer one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instil.errors import RecipeError
+from instil.errors import DataError, RecipeError
+from instil.mixtures import filters, held_out
+from instil.mixtures.first import First
 from instil.mixtures.mixture import Mixture
 from instil.mixtures.spec import MixtureSpec, SourceSpec
+from instil.mixtures.weights import Branch, fits
 from instil.recipe import load_yaml, parse
 
 if TYPE_CHECKING:
     from instil.tasks.registry import Collection
+    from instil.tasks.task import Task
 
 
 def load_mixture(
-    recipe: str | Path | Mapping[str, Any], data: str | Path | None = None, *, origin: str = ""
+    recipe: str | Path | Mapping[str, Any], data: str | Path | None = None, *, origin: str = "", strict: bool = False
 ) -> Mixture:
     """The mixture that a recipe describes.
 
@@ -31,7 +39,8 @@ def load_mixture(
             that section alone.
         data: the folder that collections and paths are looked for in; the recipe's `data:` by default, and the
             current folder where it has none.
-        origin: where a mapping came from, for messages.
+        origin: where a mapping came from, for messages, and for recipes that lie beside it.
+        strict: refuse the first row that cannot be used, instead of setting it aside.
 
     Raises:
         RecipeError: if the recipe is wrong.
@@ -51,39 +60,177 @@ def load_mixture(
         )
     if whole and raw.get("seed") is not None:  # a recipe's one seed reaches its mixture, as it does in a run
         section = {"seed": raw["seed"], **section}
+    section = beside(section, Path(origin).parent)
     spec = parse(MixtureSpec, section, origin=f"{origin}, mixture" if whole else origin)
     root = data if data is not None else raw.get("data") if whole else None
     if root is not None and not isinstance(root, (str, Path)):
         raise RecipeError(f"{origin}: data is no path (got {root!r})", remedy="Write the folder that tasks are in")
-    return assemble(spec, data=None if root is None else Path(root))
+    return assemble(spec, data=None if root is None else Path(root), strict=strict)
 
 
-def assemble(spec: MixtureSpec, *, data: Path | None = None) -> Mixture:
-    """The mixture of a spec, its tasks loaded from under `data`."""
-    opened = [_open(source, data) for source in spec.sources]
-    remarks = [remark for found in opened for remark in _remarks(found)]
-    return Mixture(spec, [found.tasks for found in opened], remarks=remarks)
+def beside(section: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A mixture's section in which nested recipes that lie in `folder` are named by their whole path."""
+    sources = section.get("sources")
+    if not isinstance(sources, list):
+        return section
+    return {**section, "sources": [_found_beside(source, folder) for source in sources]}
 
 
-def _open(source: SourceSpec, data: Path | None) -> Collection:
-    from instil.tasks.registry import open_collection
-
-    found = open_collection(
-        source.collection,
-        data,
-        path=source.path,
-        tasks=source.tasks,
-        columns=source.map,
-        templates=source.templates,
-        phrasings=source.phrasings,
-    )
-    return replace(found, tasks=[task for task in found.tasks if not _matches(task.name, source.exclude)])
+def _found_beside(source: Any, folder: Path) -> Any:
+    nested = source.get("mixture") if isinstance(source, Mapping) else None
+    if isinstance(nested, str) and (folder / nested).is_file():
+        return {**source, "mixture": str(folder / nested)}
+    return source
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern fits the task's name, with or without its collection in front."""
-    title = name.partition("/")[2]
-    return any(fnmatchcase(name, pattern) or fnmatchcase(title, pattern) for pattern in patterns)
+def assemble(spec: MixtureSpec, *, data: Path | None = None, strict: bool = False) -> Mixture:
+    """The mixture of a spec, its tasks loaded from under `data`.
+
+    Args:
+        spec: what to load.
+        data: the folder that collections and paths are looked for in; the current folder if None.
+        strict: refuse the first row that cannot be used, instead of setting it aside.
+    """
+    loader = _Loader(data, strict)
+    branch = loader.branch(spec, (), skip=spec.missing == "skip")
+    return Mixture(spec, branch.sources, remarks=loader.remarks)
+
+
+@dataclass
+class _Loader:
+    """Opens the sources of mixtures, and notes what a person should know."""
+
+    data: Path | None
+    strict: bool
+    remarks: list[str] = field(default_factory=list)
+
+    def branch(self, spec: MixtureSpec, above: tuple[Path, ...], *, skip: bool) -> Branch:
+        """The tasks of a mixture.
+
+        Args:
+            spec: what to open.
+            above: the recipes that this one is nested in.
+            skip: whether what is not there is passed over.
+        """
+        from instil.tasks.registry import AbsentError
+
+        sources: list[tuple[Task, ...] | Branch] = []
+        for number, source in enumerate(spec.sources):
+            try:
+                opened = self._nested(source, above, skip=skip) if source.mixture else self._open(source, skip=skip)
+            except AbsentError as error:
+                if not skip:
+                    raise
+                self.remarks.append(f"{source.name} was skipped: {error.message}")
+                opened = ()
+            else:
+                if not any(opened.tasks if isinstance(opened, Branch) else opened):
+                    where = f"mixture.sources.{number} ({source.name})"
+                    raise DataError(f"{where} has no task", remedy="Check its tasks, clusters, exclude and path")
+            sources.append(opened)
+        return self._left(Branch(spec, tuple(sources)))
+
+    def _nested(self, source: SourceSpec, above: tuple[Path, ...], *, skip: bool) -> Branch:
+        from instil.tasks.registry import AbsentError
+
+        named = Path(str(source.mixture))
+        places = [named, *([self.data / named] if self.data is not None else [])]
+        path = next((place.resolve() for place in places if place.is_file()), None)
+        if path is None:
+            raise AbsentError(f"no recipe at {named}", remedy="Give its path from the recipe or the working folder")
+        if path in above:
+            raise RecipeError(f"the mixture {named} holds itself", remedy="Take it out of its own sources")
+        raw = load_yaml(path)
+        section = raw.get("mixture", raw)
+        if not isinstance(section, Mapping):
+            raise RecipeError(f"{named} has no mapping `mixture`", remedy="Give the recipe of a mixture")
+        spec = parse(MixtureSpec, beside(section, path.parent), origin=f"{named}, mixture")
+        return self.branch(spec, (*above, path), skip=skip or spec.missing == "skip")
+
+    def _open(self, source: SourceSpec, *, skip: bool) -> tuple[Task, ...]:
+        from instil.tasks.registry import open_collection
+
+        hub = {"config": source.config, "split": source.split, "revision": source.revision}
+        found = open_collection(
+            source.collection,
+            self.data,
+            path=source.path,
+            tasks=source.tasks,
+            columns=source.map,
+            templates=source.templates,
+            phrasings=source.phrasings,
+            skip_absent=skip,
+            **{name: value for name, value in hub.items() if value is not None},
+        )
+        if self.strict and found.quarantined:
+            file, rows = next(iter(found.quarantined.items()))
+            raise DataError(f"{file}, {rows[0].where}: {rows[0].reason}", remedy="Mend it, or leave out --strict")
+        self.remarks += _remarks(found)
+        return tuple(_chosen(found.tasks, source, self.data))
+
+    def _left(self, branch: Branch) -> Branch:
+        """The branch without what its own rules leave out."""
+        spec = branch.spec
+        if licence := spec.licence:
+            branch = self._without(branch, lambda tasks: filters.with_licence(tasks, licence), "for their licence")
+        if language := spec.language:
+            branch = self._without(branch, lambda tasks: filters.with_language(tasks, language), "for their language")
+        if spec.hold_out.tasks or spec.hold_out.clusters:
+            design = held_out.with_lists(spec.hold_out, branch.tasks, self.data)
+            branch = self._without(branch, lambda tasks: held_out.split(tasks, design)[0], "as held out")
+        if (part := spec.subset) is not None:
+            branch = self._without(branch, lambda tasks: held_out.subset(tasks, part), "outside of the subset")
+        if spec.limit is not None or any(source.limit is not None for source in spec.sources):
+            branch = _limited(branch)
+        if spec.duplicates != "keep":
+            from instil.mixtures.duplicates import drop_duplicates
+
+            (tasks,), remarks = drop_duplicates([list(branch.tasks)], spec.duplicates)
+            self.remarks += remarks
+            left = {task.name: task for task in tasks}
+            branch = branch.each(lambda task: left.get(task.name))
+        return branch
+
+    def _without(self, branch: Branch, choose: Callable[[Sequence[Task]], list[Task]], why: str) -> Branch:
+        before = list(branch.tasks)
+        kept = {task.name for task in choose(before)}
+        if not kept:
+            raise DataError(f"all {len(before):,} tasks are left out {why}", remedy="Ask for less, or add sources")
+        if gone := len(before) - len(kept):
+            self.remarks.append(f"{gone:,} of {len(before):,} tasks are left out {why}")
+        return branch.each(lambda task: task if task.name in kept else None)
+
+
+def _chosen(tasks: Iterable[Task], source: SourceSpec, data: Path | None) -> Iterator[Task]:
+    """The tasks that a source asks for by name and cluster, described by its catalogue."""
+    from instil.tasks.catalogue import load_catalogue
+
+    catalogue = None if source.catalogue is None else load_catalogue(source.catalogue, data)
+    for task in tasks:
+        if any(fits(task.name, pattern) for pattern in source.exclude):
+            continue
+        described = task if catalogue is None else catalogue.describe(task)
+        if source.clusters is None or any(
+            fnmatchcase(described.cluster.casefold(), pattern.casefold()) for pattern in source.clusters
+        ):
+            yield described
+
+
+def _limited(branch: Branch) -> Branch:
+    """The first examples of each task, as many as its source says."""
+    sources: list[tuple[Task, ...] | Branch] = []
+    for source, tasks in zip(branch.spec.sources, branch.sources, strict=True):
+        limit = branch.spec.limit if source.limit is None else source.limit
+        if limit is None or isinstance(tasks, Branch):
+            sources.append(tasks)
+        else:
+            sources.append(
+                tuple(
+                    task if len(task.examples) <= limit else replace(task, examples=First(task.examples, limit))
+                    for task in tasks
+                )
+            )
+    return Branch(branch.spec, tuple(sources))
 
 
 def _remarks(found: Collection) -> Iterator[str]:

@@ -22,15 +22,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import TYPE_CHECKING, overload
 
 from instil.errors import DataError, RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_int
-from instil.mixtures.compose import compose
+from instil.mixtures.compose import compose, phrasings
+from instil.mixtures.options import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import Schedule, apportion, permuted
 from instil.mixtures.spec import MixtureSpec, SourceSpec
+from instil.mixtures.weights import Branch, Leaf, weigh
 from instil.records import Prompt
 
 if TYPE_CHECKING:
@@ -59,20 +61,22 @@ class Part:
     task: Task
     source: int
     """Number of its source in the spec, from 0."""
+    asked: SourceSpec
+    """What its own recipe says about it: for a task of a nested mixture, the source in there."""
     share: Fraction
     """Exact share of the prompts."""
     examples: int
+    counted: int
+    """How many of its examples count towards an epoch."""
     settings: tuple[Setting, ...]
     bounds: tuple[int, ...]
     """Where each setting ends within the task's interval of the schedule."""
-    direct: tuple[Renderer, ...]
-    """Templates whose target is the answer alone."""
-    reasoned: tuple[Renderer, ...]
-    """Templates whose target is a chain of thought."""
+    phrasings: tuple[tuple[Renderer, ...], ...]
+    """For each setting, the templates that it uses."""
 
     def templates(self, setting: Setting) -> tuple[Renderer, ...]:
         """The templates that a setting uses."""
-        return self.reasoned if setting.cot else self.direct
+        return self.phrasings[self.settings.index(setting)]
 
 
 class Mixture:
@@ -80,33 +84,31 @@ class Mixture:
 
     Args:
         spec: weights, settings and seed.
-        sources: the tasks of each source of the spec, in the spec's order.
+        sources: the tasks of each source of the spec, in the spec's order; of a nested mixture its branch.
         remarks: what a person should know about the loading: rows set aside, listed tasks that are not there.
 
     Raises:
-        DataError: if a source has no task, a task has no example or template or is for evaluation only, or two sources
+        DataError: if there is no task, a task has no example or template or is for evaluation only, or two sources
             share a task.
-        RecipeError: if a task cannot be shown in any of its settings.
+        RecipeError: if a task cannot be shown in any of its settings, or the weights contradict each other.
     """
 
-    def __init__(self, spec: MixtureSpec, sources: Sequence[Sequence[Task]], *, remarks: Sequence[str] = ()) -> None:
+    def __init__(
+        self, spec: MixtureSpec, sources: Sequence[Sequence[Task] | Branch], *, remarks: Sequence[str] = ()
+    ) -> None:
         self.spec = spec
         self.remarks = tuple(remarks)
-        self.tasks: tuple[Task, ...] = tuple(task for tasks in sources for task in tasks)
         self.holes: dict[int, Hole] = {}
         """The holes that were met by reading from this object, by index."""
         self.refused: dict[tuple[str, str, str], str] = {}
         """The draws that were refused while reading: (task, template, example) -> reason."""
-        _check(spec, sources)
-        weights = spec.task_weights([[len(task.examples) for task in tasks] for tasks in sources])
-        self._schedule = Schedule([weight for inner in weights for weight in inner], seed=spec.seed)
-        numbers = [number for number, tasks in enumerate(sources) for _ in tasks]
-        self.parts: tuple[Part, ...] = tuple(
-            _part(spec, task, number, width, share)
-            for task, number, width, share in zip(
-                self.tasks, numbers, self._schedule.widths, self._schedule.shares, strict=True
-            )
-        )
+        branch = Branch(spec, tuple(source if isinstance(source, Branch) else tuple(source) for source in sources))
+        self.tasks: tuple[Task, ...] = tuple(branch.tasks)
+        _check(branch)
+        leaves = weigh(branch)
+        self._schedule = Schedule([leaf.weight for leaf in leaves], seed=spec.seed)
+        self.parts: tuple[Part, ...] = tuple(map(_part, leaves, self._schedule.widths, self._schedule.shares))
+        self._length = sum(part.counted for part in self.parts)
 
     @property
     def shares(self) -> dict[str, Fraction]:
@@ -115,14 +117,22 @@ class Mixture:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that decides the prompts: the spec and the content of every task."""
-        return fingerprint(
-            {"spec": self.spec.model_dump(mode="json"), "tasks": [task.fingerprint for task in self.tasks]}
-        )
+        """Names all that decides the prompts: the seed, the content of every task, and how it is shown how often."""
+        plan = [
+            [
+                part.task.fingerprint,
+                part.bounds,
+                [setting.name for setting in part.settings],
+                part.asked.option_styles,
+                part.asked.few_shot_tokens,
+            ]
+            for part in self.parts
+        ]
+        return fingerprint({"seed": self.spec.seed, "widths": self._schedule.widths, "plan": plan})
 
     def __len__(self) -> int:
         """Prompts in an epoch: the number of examples, each task's up to its cap. The list itself has no end."""
-        return sum(self.spec.capped(self.spec.sources[part.source], part.examples) for part in self.parts)
+        return self._length
 
     def __iter__(self) -> Iterator[Prompt | Hole]:
         """One epoch: the first `len(self)` places."""
@@ -141,15 +151,19 @@ class Mixture:
             raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
         number, offset = self._schedule.at(index)
         part = self.parts[number]
-        setting = part.settings[bisect_right(part.bounds, offset)]
+        place = bisect_right(part.bounds, offset)
+        setting, templates = part.settings[place], part.phrasings[place]
+        few_shot_tokens = part.asked.few_shot_tokens
         ordinal = self._schedule.before(index, number)
         reasons: list[str] = []
         for attempt in range(1 + REDRAWS):
-            row, template = self._draw(part, setting, ordinal, attempt)
+            row, template = self._draw(part, templates, ordinal, attempt)
             seed = keyed_int(self.spec.seed, "prompt", part.task.name, ordinal, attempt, n=1 << 63)
             example = part.task.examples[row]
             try:
-                return compose(part.task, template, example, setting, seed=seed)
+                return compose(
+                    part.task, template, example, setting, seed=seed, among=templates, few_shot_tokens=few_shot_tokens
+                )
             except TemplateError as error:
                 reason = str(getattr(error, "reason", "") or error.message)
                 reasons.append(reason)
@@ -158,14 +172,17 @@ class Mixture:
         self.holes[index] = hole
         return hole
 
+    def seek(self, index: int) -> Iterator[Prompt | Hole]:
+        """The places from `index` on, without end. Any index costs the same."""
+        return map(self.__getitem__, count(index))
+
     def window(self, step: int, size: int) -> list[Prompt]:
         """The prompts step * size .. (step + 1) * size - 1, without the holes among them (see `holes`)."""
         return [prompt for prompt in self[step * size : (step + 1) * size] if isinstance(prompt, Prompt)]
 
-    def _draw(self, part: Part, setting: Setting, ordinal: int, attempt: int) -> tuple[int, Renderer]:
+    def _draw(self, part: Part, templates: Sequence[Renderer], ordinal: int, attempt: int) -> tuple[int, Renderer]:
         """Which row and which template the `ordinal`-th prompt of a task has."""
         seed, name, rows = self.spec.seed, part.task.name, part.examples
-        templates = part.templates(setting)
         if attempt:
             row = keyed_int(seed, "redraw", name, ordinal, attempt, n=rows)
             return row, templates[keyed_int(seed, "redrawn template", name, ordinal, attempt, n=len(templates))]
@@ -176,18 +193,15 @@ class Mixture:
         return row, templates[(first + step) % len(templates)]
 
 
-def _check(spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
+def _check(branch: Branch) -> None:
     seen: dict[str, int] = {}
-    for number, (source, tasks) in enumerate(zip(spec.sources, sources, strict=True)):
-        where = f"mixture.sources.{number} ({source.collection})"
-        if not tasks:
-            raise DataError(f"{where} has no task", remedy="Check its tasks, exclude and path")
-        for task in tasks:
+    for number, (source, tasks) in enumerate(zip(branch.spec.sources, branch.sources, strict=True)):
+        where = f"mixture.sources.{number} ({source.name})"
+        for task in tasks.tasks if isinstance(tasks, Branch) else tasks:
             if task.name in seen:
-                raise DataError(
-                    f"task {task.name!r} is in mixture.sources.{seen[task.name]} and .{number}",
-                    remedy="Exclude it from one of them",
-                )
+                both = f"mixture.sources.{seen[task.name]} and .{number}"
+                both = both if seen[task.name] != number else f"{where} twice"
+                raise DataError(f"task {task.name!r} is in {both}", remedy="Exclude it from one of them")
             seen[task.name] = number
             if task.evaluation_only:
                 raise DataError(
@@ -197,25 +211,38 @@ def _check(spec: MixtureSpec, sources: Sequence[Sequence[Task]]) -> None:
             if not len(task.examples) or not task.templates:
                 lacking = "template" if len(task.examples) else "example"
                 raise DataError(f"{where}: task {task.name!r} has no {lacking}", remedy="Exclude it")
+    if not seen:
+        raise DataError("the mixture has no task", remedy="Check the tasks, exclude and path of its sources")
 
 
-def _part(spec: MixtureSpec, task: Task, number: int, width: int, share: Fraction) -> Part:
-    source: SourceSpec = spec.sources[number]
-    direct = tuple(template for template in task.templates if not template.cot)
-    reasoned = tuple(template for template in task.templates if template.cot)
+def _part(leaf: Leaf, width: int, share: Fraction) -> Part:
+    task = leaf.task
     pool = len(task.examples) - 1 if task.exemplars is None else len(task.exemplars)
-    weights = {
-        setting: weight
-        for setting, weight in spec.settings_of(source).items()
-        if (reasoned if setting.cot else direct) and (pool > 0 or not setting.shots)
-    }
-    if not weights:
+    styles = style_names(leaf.source.option_styles)
+    shown: dict[Setting, tuple[Renderer, ...]] = {}
+    for setting in leaf.settings:
+        templates = phrasings(task, setting, option_styles=styles) if pool > 0 or not setting.shots else ()
+        if templates:
+            shown[setting] = templates
+    if not shown:
+        direct = any(not template.cot for template in task.templates)
         kinds = "direct" if direct else "chain-of-thought"
-        named = ", ".join(setting.name for setting in spec.settings_of(source))
+        named = ", ".join(setting.name for setting in leaf.settings)
         raise RecipeError(
-            f"mixture.sources.{number} ({source.collection}): task {task.name!r} cannot be shown in any of its "
+            f"mixture.sources.{leaf.number} ({leaf.source.name}): task {task.name!r} cannot be shown in any of its "
             f"settings ({named}): it has {kinds} templates and {max(pool, 0)} rows for exemplars",
             remedy="Give the source a setting such as " + ("zero-shot" if direct else "zero-shot-cot"),
         )
-    ends = tuple(accumulate(apportion(list(weights.values()), width))) if width >= len(weights) else (width,)
-    return Part(task, number, share, len(task.examples), tuple(weights), ends, direct, reasoned)
+    weights = [leaf.settings[setting] for setting in shown]
+    ends = tuple(accumulate(apportion(weights, width))) if width >= len(weights) else (width,)
+    return Part(
+        task=task,
+        source=leaf.number,
+        asked=leaf.source,
+        share=share,
+        examples=len(task.examples),
+        counted=leaf.counted,
+        settings=tuple(shown),
+        bounds=ends,
+        phrasings=tuple(shown.values()),
+    )

@@ -14,15 +14,17 @@ other mixture, whose own shares, caps and settings act inside it: `{mixture: cot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal, localcontext
+from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from instil.mixtures.options import style_names
 from instil.mixtures.settings import Setting
 from instil.recipe import Section
+from instil.tasks.licences import LicenceClass
 
 
 def _known_settings(weights: Mapping[str, float] | None) -> Mapping[str, float] | None:
@@ -35,6 +37,10 @@ def _known_settings(weights: Mapping[str, float] | None) -> Mapping[str, float] 
         if not 0 < weight < float("inf"):
             raise ValueError(f"setting {name!r} needs a positive weight")
     return weights
+
+
+def _known_styles(names: list[str] | None) -> list[str] | None:
+    return None if names is None else list(style_names(names))
 
 
 def _positive_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
@@ -60,6 +66,8 @@ class SourceSpec(Section):
     """For the collection `hub`: the split, `train` by default."""
     revision: str | None = None
     """For the collection `hub`: the commit, tag or branch of the data set."""
+    catalogue: str | None = None
+    """Says cluster, licence, language and citation of tasks whose files do not: `flan-2021`, ..., or a YAML file."""
     tasks: list[str] | None = None
     """Which tasks: names, patterns such as `task12*`, or a file that lists a name a line; all by default."""
     clusters: list[str] | None = None
@@ -92,6 +100,7 @@ class SourceSpec(Section):
 
     _settings = field_validator("settings")(_known_settings)
     _weights = field_validator("weights")(_positive_weights)
+    _option_styles = field_validator("option_styles")(_known_styles)
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
@@ -157,7 +166,7 @@ class MixtureSpec(Section):
     """Tasks and clusters that are kept out."""
     subset: Subset | None = None
     """Only a random part of the tasks, for studies of their number."""
-    licence: list[str] | None = None
+    licence: list[LicenceClass] | None = None
     """Only tasks whose licence is of these classes: permissive, copyleft, non-commercial, custom, unknown."""
     language: list[str] | None = None
     """Only tasks in these languages: names or codes, such as `English` or `de`."""
@@ -169,52 +178,31 @@ class MixtureSpec(Section):
     _settings = field_validator("settings")(_known_settings)
 
     @model_validator(mode="after")
-    def _shares_leave_room(self) -> MixtureSpec:
+    def _rules_agree(self) -> MixtureSpec:
         given = [source.share for source in self.sources if source.share is not None]
         if given and len(given) < len(self.sources) and sum(given) >= 1:
             raise ValueError(
                 f"the shares sum to {sum(given):g} and {len(self.sources) - len(given)} source(s) have none: "
                 "give every source a share, or shares that leave something below 1"
             )
+        if self.large_set is not None and self.cap is not None:
+            raise ValueError("cap and large_set are two rules for the same; give one")
+        nested = [source.name for source in self.sources if source.mixture is not None and source.share is None]
+        if self.balance == "clusters" and nested:
+            raise ValueError(f"balance: clusters cannot weigh the mixture {nested[0]} by size; give it a share")
         return self
 
     def settings_of(self, source: SourceSpec) -> dict[Setting, Fraction]:
         """The settings of a source with their weights, in the order written."""
         weights = self.settings if source.settings is None else source.settings
-        return {Setting.parse(name): _exact(weight) for name, weight in weights.items()}
-
-    def task_weights(self, sizes: Sequence[Sequence[int]]) -> list[list[Fraction]]:
-        """The weight of every task of every source: exact numbers, so that all platforms agree on every prompt.
-
-        Args:
-            sizes: for each source, the number of examples of each of its tasks.
-        """
-        tempered = [
-            [self._tempered(self.capped(source, size)) for size in inner]
-            for source, inner in zip(self.sources, sizes, strict=True)
-        ]
-        shares = [None if source.share is None else _exact(source.share) for source in self.sources]
-        free = sum((sum(inner) for inner, share in zip(tempered, shares, strict=True) if share is None), Fraction(0))
-        left = 1 - sum((share for share in shares if share is not None), Fraction(0))
-        weights = []
-        for inner, share in zip(tempered, shares, strict=True):
-            factor = left / free if share is None else share / sum(inner)
-            weights.append([weight * factor for weight in inner])
-        return weights
+        return {Setting.parse(name): exact(weight) for name, weight in weights.items()}
 
     def capped(self, source: SourceSpec, size: int) -> int:
         """How many of a task's `size` examples count towards its weight."""
         cap = self.cap if source.cap is None else source.cap
         return size if cap is None else min(cap, size)
 
-    def _tempered(self, size: int) -> Fraction:
-        if self.temperature == 1:
-            return Fraction(size)
-        # Decimal, because the last digit of a float power differs between C libraries.
-        with localcontext(prec=28):
-            return Fraction(Decimal(size) ** (1 / Decimal(repr(self.temperature))))
 
-
-def _exact(number: float) -> Fraction:
+def exact(number: float) -> Fraction:
     """The number as written: 0.1 is one tenth."""
     return Fraction(Decimal(repr(number)))

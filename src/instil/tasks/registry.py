@@ -389,6 +389,17 @@ def _list_file(asked: str, place: Path, base: Path) -> Path | None:
     raise AbsentError(f"no list of tasks at {base / asked}", remedy="Give its path from the data root")
 
 
+def names_listed(file: str, root: Path) -> list[str]:
+    """The lines of a file that lists tasks, looked for from the root, then from the working folder.
+
+    Raises:
+        AbsentError: if it is not there.
+        DataError: if it is no text.
+    """
+    listing = _list_file(file, Path(), root)
+    return [] if listing is None else [line.strip() for line in _lines_of(listing)]
+
+
 def _lines_of(listing: Path) -> list[str]:
     lines = []
     for number, line in Source(listing).lines():
