@@ -18,6 +18,7 @@ from unicodedata import category
 import typer
 
 from instil.cli.mix_build import build
+from instil.cli.mix_card import card
 from instil.cli.mix_duplicates import duplicates
 from instil.cli.output import complain, console
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into mixtures: the prompts that a recipe trains on.", no_args_is_help=True)
 app.command("build")(build)
+app.command("card")(card)
 app.command("duplicates")(duplicates)
 
 #: Two shades in turn, so that neighbouring tokens can be told apart.
