@@ -53,12 +53,12 @@ def _encoding(name: str) -> Template:
     parts = name.split("+")
     why = "{% if shown.explanation %}\nExplanation: {{ shown.explanation | sentence }}{% endif %}"
     texts = ["Definition: {{ definition | sentence }}"] if "definition" in parts else []
-    for kind, field in (("pos", "positives"), ("neg", "negatives")):
-        if kind in parts:
+    for part, kind in (("pos", "Positive"), ("neg", "Negative")):
+        if part in parts:
             texts.append(
                 # An instance may repeat one of the examples, which would give its answer away.
-                f"{{% for shown in {field} if shown.input|trim|lower != input|trim|lower %}}"
-                f"{{% if loop.index <= {SHOWN} %}}{{% if not loop.first %}}\n\n{{% endif %}}{'Positive' if kind == 'pos' else 'Negative'} Example "
+                f"{{% for shown in {kind.lower()}s if shown.input|trim|lower != input|trim|lower %}}"
+                f"{{% if loop.index <= {SHOWN} %}}{{% if not loop.first %}}\n\n{{% endif %}}{kind} Example "
                 "{{ loop.index }} -\nInput: {{ shown.input | sentence }}\nOutput: {{ shown.output | sentence }}"
                 f"{why if 'explanation' in parts else ''}{{% endif %}}{{% endfor %}}"
             )
