@@ -55,6 +55,9 @@ def show(
         typer.Option(help="A tokenizer.json, a model folder or a model's name; the recipe's model if absent."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Root of the data that the recipe's paths start from.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the first row that cannot be used, instead of setting it aside.")
+    ] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key, as in mixture.seed=7.", metavar="KEY=VALUE")
     ] = None,
@@ -68,7 +71,7 @@ def show(
     from instil.recipe import load_yaml, override
 
     raw = override(load_yaml(Path(recipe)), assignments or [])
-    mixture = load_mixture(raw, data, origin=recipe)
+    mixture = load_mixture(raw, data, origin=recipe, strict=strict)
     for remark in mixture.remarks:
         complain("note", remark)
     encoder = _encoder(raw, tokenizer)

@@ -39,6 +39,9 @@ def tune(
         Path | None,
         typer.Option(help="With a recipe: its mixture as `instil mix build` wrote it, read instead of made anew."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the first row that cannot be used, instead of setting it aside.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take: tokens, steps, memory, time, cut answers.")
@@ -75,7 +78,7 @@ def tune(
         resolved = recipe_for_file(model=model, file=data, columns=columns or [], assignments=assignments or [])
         typer.echo(f"# no recipe was given; this one is made up from what was\n{dump_yaml(resolved)}")
     if dry_run:
-        _show_plan(resolved)
+        _show_plan(resolved, strict)
         return
     if out is None:
         raise RecipeError("--out is missing", remedy="Give the run folder, such as --out runs/mine")
@@ -83,12 +86,12 @@ def tune(
     from instil.experiments.tune import tune as run
 
     command = shlex.join(["instil", *sys.argv[1:]])
-    result = run(resolved, out, resume=resume, watch=progress, command=command)
+    result = run(resolved, out, resume=resume, watch=progress, command=command, strict=strict)
     typer.echo(f"talk to it: instil chat {result.out}")
 
 
-def _show_plan(recipe: Recipe) -> None:
+def _show_plan(recipe: Recipe, strict: bool) -> None:
     from instil.experiments.tune import dry_run
 
-    for line in dry_run(recipe).lines():
+    for line in dry_run(recipe, strict=strict).lines():
         typer.echo(line)

@@ -69,7 +69,7 @@ def source_rows(mixture: Mixture) -> list[dict[str, str]]:
         groups.setdefault(part.source, []).append(part)
     return [
         {
-            "collection": mixture.spec.sources[number].collection,
+            "collection": mixture.spec.sources[number].name,
             "tasks": f"{len(parts):,}",
             "examples": f"{sum(part.examples for part in parts):,}",
             "share": f"{float(sum((part.share for part in parts), Fraction(0))):.1%}",

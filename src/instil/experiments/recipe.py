@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 
 from instil.errors import RecipeError
 from instil.mixtures.compiled import CompiledSpec
-from instil.mixtures.load import assemble
+from instil.mixtures.load import assemble, beside
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, load_yaml, override, parse
 from instil.tuning.sft import TuningSpec
@@ -96,6 +96,8 @@ def read_recipe(path: Path, assignments: Sequence[str] = (), *, data: Path | Non
         RecipeError: if the file, a key or an override is wrong; the message names the nearest valid key.
     """
     raw = {"name": path.stem, **load_yaml(path)}
+    if isinstance(raw.get("mixture"), dict):
+        raw["mixture"] = beside(raw["mixture"], path.parent)
     return resolve(raw, assignments, data=data, origin=str(path) + (" with --set" if assignments else ""))
 
 

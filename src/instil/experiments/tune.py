@@ -96,14 +96,14 @@ class Prepared:
         )
 
 
-def prepare(recipe: Recipe, *, text: Documents | None = None) -> Prepared:
+def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = False) -> Prepared:
     """Open the mixture, the suites, the model and the text to replay; nothing is written.
 
     Raises:
         InstilError: whatever is wrong with any of them, before anything long begins.
     """
     data = None if recipe.data is None else Path(recipe.data)
-    mixture = assemble(recipe.mixture, data=data)
+    mixture = assemble(recipe.mixture, data=data, strict=strict)
     suites = open_suites(recipe.evaluation, data)
     refuse_leaks(suites, (task.name for task in mixture.tasks))
     if text is None and recipe.tuning.replay_share:
@@ -137,12 +137,12 @@ def _open_compiled(prepared: Prepared, spec: CompiledSpec, data: Path | None) ->
     return compiled
 
 
-def dry_run(recipe: Recipe, *, text: Documents | None = None) -> TuningPlan:
+def dry_run(recipe: Recipe, *, text: Documents | None = None, strict: bool = False) -> TuningPlan:
     """What the run would take; nothing is written."""
-    prepared = prepare(recipe, text=text)
+    prepared = prepare(recipe, text=text, strict=strict)
     sources: dict[str, Source] = {}
     for part in prepared.mixture.parts:
-        name = recipe.mixture.sources[part.source].collection
+        name = recipe.mixture.sources[part.source].name
         share, examples = (sources[name].share, sources[name].examples) if name in sources else (0.0, 0)
         sources[name] = Source(share + float(part.share), examples + part.examples)
     with prepared.windows() as windows:
@@ -159,6 +159,7 @@ def tune(
     show_progress: bool = True,
     watch: Watch = unwatched,
     command: str = "",
+    strict: bool = False,
 ) -> RunResult:
     """Carry out a recipe in a run folder, or go on with one that was stopped.
 
@@ -171,13 +172,14 @@ def tune(
         show_progress: whether to show how far tuning is.
         watch: shows how far an evaluation is.
         command: how the run was started, for the report.
+        strict: refuse the first row that cannot be used, instead of setting it aside.
 
     Raises:
         InstilError: if anything in the recipe cannot be used, or the folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, once the step is saved.
     """
     begun = time.monotonic()
-    prepared = prepare(recipe, text=text)
+    prepared = prepare(recipe, text=text, strict=strict)
     loaded, mixture = prepared.loaded, prepared.mixture
     inputs = {"data": mixture.fingerprint, "model": loaded.fingerprint}
     if prepared.text is not None:
