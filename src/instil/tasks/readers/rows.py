@@ -43,13 +43,14 @@ def examples_of(
     """
     examples: list[Example] = []
     keys = Keys()
-    for where, row in rows:
+    for at, (where, row) in enumerate(rows, start=1):
         try:
             if isinstance(row, Damage):
                 raise row
             said = fields(row)
             number = where.rpartition(" ")[2]
-            examples.append(Example(keys.take(said.get(key), number) if key else number, said))
+            named = said.get(key) if key else None
+            examples.append(Example(keys.take(named if isinstance(named, str) and named else number, at), said))
         except (Damage, RowProblem) as problem:
             reading.quarantine(where, str(problem))
     reading.accepted += len(examples)
@@ -155,7 +156,8 @@ class _Lines:
 def first_csv_rows(head: bytes) -> tuple[list[str], ...]:
     """The first whole rows of a CSV file."""
     lines = head.decode("utf-8-sig", "replace").split("\n")[:-1] or [head.decode("utf-8-sig", "replace")]
-    reader, found = csv.reader(line + "\n" for line in lines), []
+    reader = csv.reader(line + "\n" for line in lines)
+    found: list[list[str]] = []
     while len(found) < FIRST:
         try:
             found.append(next(reader))
