@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.mixtures.compiling import contents, write_sources
 
-from instil.errors import DataError, RecipeError, RunError
+from instil.errors import DataError, RunError
 from instil.mixtures.build import Built, Opening, build
 from instil.mixtures.compiled import Compiled
 
@@ -146,35 +146,3 @@ def test_what_the_disk_refuses_to_a_worker_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
-
-
-def test_ray_gives_the_same_bits_and_goes_on(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    opening = files(tmp_path / "data")
-    compiled(opening, tmp_path / "one")
-    compiled(opening, tmp_path / "out")
-    (tmp_path / "out" / "manifest.json").unlink()
-    for number in (1, 2, 4):
-        (tmp_path / "out" / "shards" / f"{number:05d}.json").unlink()
-        (tmp_path / "out" / "shards" / f"{number:05d}.arrow").unlink()
-    # In a process of its own: Ray leaves threads and warnings behind.
-    words = command(tmp_path / "data", tmp_path / "out", "--engine", "ray")
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "note: 3 of 6 shards are there already\n"
-    assert contents(tmp_path / "out") == contents(tmp_path / "one")
-
-
-def test_an_error_on_ray_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    words = command(tmp_path / "data", tmp_path / "out", "--engine", "ray", "--strict")
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "is a hole" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RecipeError, match=r"Install it with: pip install 'instil\[ray\]'"):
-        compiled(files(tmp_path / "data"), tmp_path / "out", engine="ray")

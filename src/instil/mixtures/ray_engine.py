@@ -1,6 +1,6 @@
 """`--engine ray`: the shards of a build made by the workers of a Ray cluster, through Ray Data.
 
-    [{"shard": 0}, {"shard": 1}, ...]  -> actors, one core each, that open the mixture once -> their records
+    [{"shard": 0}, {"shard": 1}, ...]  -> tasks, one core each -> their records
 
 With RAY_ADDRESS, or on a machine of a running cluster, that cluster is used; else a local one is started and ended.
 Every machine of a cluster must see the build folder and the data at the same paths.
@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,22 @@ from instil.mixtures.build import Job, Maker, Progress, Record
 from instil.mixtures.workers import ONE_CORE, described, error_of, job_of
 
 
-class ShardMaker:
-    """An actor: opens the mixture once, then makes the shards that it is given."""
+def make_shards(batch: dict[str, Any]) -> dict[str, Any]:
+    """Make the shards of a batch; an error is a result, so that it reaches the person as one line."""
+    return {"answer": [_answer(int(k), str(job)) for k, job in zip(batch["shard"], batch["job"], strict=True)]}
 
-    def __init__(self) -> None:
-        self.maker: Maker | None = None
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Make the shards of a batch; an error is a result, so that it reaches the person as one line."""
-        rows = zip(batch["shard"], batch["job"], strict=True)
-        return {"answer": [self._answer(int(number), str(job)) for number, job in rows]}
+@cache
+def _maker(job: str) -> Maker:
+    """Ray gives a process many tasks: it opens the mixture for the first of them."""
+    return job_of(json.loads(job)).open()
 
-    def _answer(self, number: int, job: str) -> str:
-        try:
-            if self.maker is None:
-                self.maker = job_of(json.loads(job)).open()
-            return json.dumps({"record": self.maker.make(number)})
-        except Exception as error:  # noqa: BLE001  # the parent tells the person
-            return json.dumps({"error": described(error)})
+
+def _answer(number: int, job: str) -> str:
+    try:
+        return json.dumps({"record": _maker(job).make(number)})
+    except Exception as error:  # noqa: BLE001  # the parent tells the person
+        return json.dumps({"error": described(error)})
 
 
 def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progress) -> Iterator[Record]:
@@ -49,7 +48,6 @@ def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progres
         RunError: if no cluster can be reached or started, or its machines do not share the folder.
         InstilError: what a worker raised.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part warns of its own actors
     try:
         import ray
         import ray.data
@@ -65,10 +63,10 @@ def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progres
         plain = json.dumps({**asdict(job), "folder": str(Path(job.folder).absolute())})
         rows = [{"shard": number, "job": plain} for number in numbers]
         made = ray.data.from_items(rows, override_num_blocks=len(numbers)).map_batches(
-            ShardMaker,
+            make_shards,
             batch_size=1,
             num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
+            compute=ray.data.TaskPoolStrategy(size=min(workers, len(numbers))),
             runtime_env={"env_vars": ONE_CORE},
         )
         for batch in made.iter_batches(batch_size=1, prefetch_batches=0):
@@ -84,7 +82,7 @@ def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progres
 
 
 def _connect(ray: Any, workers: int) -> bool:
-    """Join the cluster that is there, or start one here; whether one was started."""
+    """Join the cluster that is there, or start one here; whether this was needed."""
     if ray.is_initialized():
         return False
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}

@@ -1,0 +1,63 @@
+"""`--engine ray` gives the bits that local processes give, continues what they began, and fails in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.mixtures.compiling import contents, write_sources
+
+from instil.errors import RecipeError
+from instil.mixtures.build import Opening, build
+
+#: In a process of its own, because Ray leaves threads and warnings behind.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from instil.errors import DataError
+from instil.mixtures.build import Opening, build
+
+raw, out = json.loads(sys.argv[1]), Path(sys.argv[2])
+opening = Opening(raw, raw["model"], raw["data"])
+sizes = {"prompts": 96, "window": 8, "shard_prompts": 16, "workers": 2, "engine": "ray"}
+told = []
+built = build(opening, out, progress=told.append, **sizes)
+print(json.dumps([built.kept, sum(told)]))
+try:
+    build(opening, out.with_name("strict"), strict=True, **sizes)
+except DataError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_two_workers_of_a_local_ray_go_on_with_a_build_and_give_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    raw = write_sources(tmp_path / "data")
+    opening = Opening(raw, raw["model"], raw["data"])
+    for name in ("plain", "out"):
+        build(opening, tmp_path / name, prompts=96, window=8, shard_prompts=16)
+    (tmp_path / "out" / "manifest.json").unlink()
+    for number in (1, 2, 4):
+        (tmp_path / "out" / "shards" / f"{number:05d}.arrow").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(raw), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    counts, error = map(json.loads, done.stdout.splitlines())
+    assert counts == [3, 96]
+    assert "of task 'promptsource/sums' is a hole" in error
+    assert contents(tmp_path / "out") == contents(tmp_path / "plain")
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    raw = write_sources(tmp_path / "data")
+    with pytest.raises(RecipeError, match=r"Install it with: pip install 'instil\[ray\]'"):
+        build(Opening(raw, raw["model"], raw["data"]), tmp_path / "out", prompts=16, window=8, engine="ray")
