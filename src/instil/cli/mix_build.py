@@ -89,7 +89,12 @@ def build(
 
     raw = override(load_yaml(Path(recipe)), assignments or [])
     opening = Opening(
-        raw, _tokenizer(raw, tokenizer), _data(raw, data), max_length=_tuning(raw, "max_length"), origin=recipe
+        raw,
+        _tokenizer(raw, tokenizer),
+        _data(raw, data),
+        max_length=_tuning(raw, "max_length"),
+        origin=recipe,
+        strict=strict,
     )
     begun = time.monotonic()
     with _progress(prompts) as progress:

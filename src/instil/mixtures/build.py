@@ -55,10 +55,12 @@ class Opening:
     max_length: int | None = None
     origin: str = "the recipe"
     """What messages call the recipe."""
+    strict: bool = False
+    """Whether the first row that cannot be used is refused, instead of set aside."""
 
     def open(self) -> tuple[Mixture, Encoder]:
         """The mixture and its encoder."""
-        mixture = load_mixture(self.recipe, self.data, origin=self.origin)
+        mixture = load_mixture(self.recipe, self.data, origin=self.origin, strict=self.strict)
         return mixture, find_encoder(self.tokenizer, max_length=self.max_length)
 
 
@@ -184,8 +186,6 @@ def build(
     """
     mixture, encoder = opening.open()
     for remark in mixture.remarks:
-        if strict:
-            raise DataError(remark, remedy="Correct the file, or build without --strict")
         say(remark)
     shard_prompts = shard_prompts or window * max(1, min(_SHARD_PROMPTS, prompts // _SHARDS) // window)
     packing = packing or Packing("packed", encoder.max_length)
