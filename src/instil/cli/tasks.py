@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from instil.cli.tasks_templates import templates as list_templates
 from instil.errors import DataError
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ def render(
         _say(f">>> {item['target']}")
         if item["options"]:
             _say(f"    options: {' | '.join(item['options'])}")
+
+
+app.command("templates")(list_templates)
 
 
 @app.command("check")

@@ -253,6 +253,18 @@ def _sandboxes() -> tuple[Sandbox, Sandbox]:
     return Sandbox(growing=False), Sandbox(growing=True)
 
 
+def tree_of(source: str) -> nodes.Template:
+    """The tree of a template text as it was written, for those who look at what it uses.
+
+    Raises:
+        TemplateError: if it is no template.
+    """
+    try:
+        return super(Sandbox, _sandboxes()[0])._parse(source, None, None)
+    except (jinja2.TemplateSyntaxError, RecursionError, MemoryError) as error:
+        raise TemplateError(f"is no template ({type(error).__name__})", remedy="Correct the Jinja") from None
+
+
 @lru_cache(maxsize=8192)
 def compiled(source: str) -> Compiled:
     """Compile a template text; the last 8,192 are kept.
