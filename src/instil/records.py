@@ -98,6 +98,18 @@ class PromptFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatSource:
+    """A model's own chat template, as its folder has it; `tasks.chat_template` renders it."""
+
+    template: str
+    """The Jinja text: the file chat_template.jinja, or `chat_template` in tokenizer_config.json."""
+    bos: str | None = None
+    """The text of the token that begins a sequence."""
+    eos: str | None = None
+    """The text of the token that ends a sequence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A rendered example, as text: what the model reads, what it should answer, and where both came from.
 
@@ -176,7 +188,7 @@ class Encoded:
     answer_start: int
     exemplars_kept: int = 0
     cut: str = ""
-    """What had to be cut to fit: empty, `exemplars`, `input` or `answer`."""
+    """What had to be cut to fit: empty, `exemplars`, `turns`, `input` or `answer`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,9 @@ def chat(
     from instil.models.loading import load
 
     loaded = load(model, device=device)
-    encoder = Encoder(loaded.backend, form=loaded.form, max_length=loaded.max_length, eos_id=loaded.eos_id)
+    encoder = Encoder(
+        loaded.backend, form=loaded.form, max_length=loaded.max_length, eos_id=loaded.eos_id, chat=loaded.chat
+    )
     engine = Engine(loaded)
     room = min(max_new_tokens, max(1, loaded.max_length // 2))
     if prompt is not None:
@@ -72,7 +74,7 @@ def _converse(name: str, encoder: Encoder, engine: Engine, room: int) -> None:
         elif text.startswith("/") and " " not in text and "\n" not in text:
             screen.print(f"no command {text}; /help lists them", markup=False)
         elif text:
-            last = Prompt(input=text, target="").text(encoder.form)
+            last = encoder.text(Prompt(input=text, target=""))
             try:
                 for piece in _answer(text, encoder, engine, room):
                     screen.print(piece, end="", markup=False, style="cyan", soft_wrap=True)

@@ -8,8 +8,9 @@ first of equal ones). `rank_by="mean"` divides by the number of tokens. The end 
 option begins with another (`two`, `two words`): without it the longer could never win.
 
 **Generation** is greedy and ends at the end token. After worked examples it also ends where the next example would
-begin (the separator between exemplars): a model that was never tuned does not stop by itself there. A completion that
-reached the length limit is judged as it stands, and counted.
+begin (the separator between exemplars): a model that was never tuned does not stop by itself there. In a conversation
+that is where the user's next turn would begin. A completion that reached the length limit is judged as it stands, and
+counted.
 
 **Chains of thought** are judged by their final answer: what stands after the last "answer is".
 
@@ -113,7 +114,8 @@ def evaluate_prompts(
         metric: one or several names of `SCORERS`.
         max_new_tokens: the longest answer; a quarter of the model's context is the most.
         rank_by: `sum` or `mean` of the options' token log-likelihoods.
-        stop: strings that end an answer; by default the separator between exemplars, for prompts that have any.
+        stop: strings that end an answer; by default the separator between exemplars for prompts that have any, and
+            the words that begin the next user turn for conversations.
         engine: one to use again; by default a new one.
         on_done: called with the number of prompts that were just answered.
 
@@ -125,7 +127,9 @@ def evaluate_prompts(
     from instil.models.engine import Engine as NewEngine  # imports torch
 
     metrics = check_metrics([metric] if isinstance(metric, str) else metric)
-    encoder = Encoder(loaded.backend, form=loaded.form, max_length=loaded.max_length, eos_id=loaded.eos_id)
+    encoder = Encoder(
+        loaded.backend, form=loaded.form, max_length=loaded.max_length, eos_id=loaded.eos_id, chat=loaded.chat
+    )
     asker = _Asker(encoder, engine or NewEngine(loaded), metrics, on_done)
     if method == "rank":
         return asker.rank(prompts, rank_by)
@@ -156,11 +160,10 @@ class _Asker:
     def generate(self, prompts: Sequence[Prompt], max_new_tokens: int, stop: Sequence[str] | None) -> list[SampleScore]:
         readings = self.encoder.read(prompts, max_new_tokens)
         results: list[SampleScore | None] = [None] * len(prompts)
-        next_example = (self.encoder.form.exemplar_separator,) if self.encoder.form.exemplar_separator else ()
-        for shown in (False, True):
-            # What ends an answer differs between prompts with exemplars and without, so they are asked apart.
-            chosen = [place for place, prompt in enumerate(prompts) if bool(prompt.exemplars) is shown]
-            ends = tuple(stop) if stop is not None else next_example if shown else ()
+        ends_of = [tuple(stop) if stop is not None else self.encoder.stops(prompt) for prompt in prompts]
+        for ends in sorted(set(ends_of)):
+            # What ends an answer differs between kinds of prompts, so they are asked apart.
+            chosen = [place for place, mine in enumerate(ends_of) if mine == ends]
             rows = [readings[place].ids for place in chosen]
             completions = self.engine.generate(rows, max_new_tokens, ends, on_done=self.on_done)
             for place, completion in zip(chosen, completions, strict=True):
@@ -211,9 +214,9 @@ class _Asker:
         )
 
     def _text(self, prompt: Prompt, reading: Reading) -> str:
-        if reading.cut == "input":
+        if reading.cut in ("turns", "input"):
             return self.encoder.decode(reading.ids)
-        return prompt.text(self.encoder.form, reading.exemplars_kept)
+        return self.encoder.text(prompt, reading.exemplars_kept)
 
 
 def _nested(options: Sequence[Sequence[int]]) -> bool:

@@ -42,6 +42,9 @@ class ModelSpec(Section):
     """`auto` is the GPU where there is one, else the CPU; or a torch device such as `cuda:1`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """How weights are held while evaluating; tuning keeps float32 weights (`tuning.dtype` is that of its products)."""
+    chat: bool | None = None
+    """Whether prompts are written through the model's own chat template, as conversations; as the model was tuned
+    before by default, and as plain text where it was not. The tuned model remembers it."""
 
 
 class EvaluationSpec(Section):

@@ -77,9 +77,7 @@ class Prepared:
         """Turns prompts into this model's ids, at the recipe's length."""
         most = self.loaded.max_length
         wanted = self.recipe.tuning.max_length or most
-        return Encoder(
-            self.loaded.backend, form=self.loaded.form, max_length=min(wanted, most), eos_id=self.loaded.eos_id
-        )
+        return _encoder(self.loaded, min(wanted, most))
 
     @property
     def replay(self) -> Replay | None:
@@ -109,11 +107,22 @@ def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
     if text is None and recipe.tuning.replay_share:
         name = recipe.replay or (recipe.model.path if recipe.model.path in installed_texts() else None)
         text = None if name is None else load_text(name, data)
-    loaded = load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype)
+    loaded = _in_form(load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype), recipe.model.chat)
     prepared = Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
     if recipe.compiled is None:
         return prepared
     return replace(prepared, compiled=_open_compiled(prepared, recipe.compiled, data))
+
+
+def _encoder(loaded: LoadedModel, max_length: int) -> Encoder:
+    return Encoder(loaded.backend, form=loaded.form, max_length=max_length, eos_id=loaded.eos_id, chat=loaded.chat)
+
+
+def _in_form(loaded: LoadedModel, chat: bool | None) -> LoadedModel:
+    """The model, with its prompts written as the recipe says; through a chat template, its turns end the answers."""
+    if chat is not None:
+        loaded = replace(loaded, form=replace(loaded.form, chat=chat))
+    return replace(loaded, eos_id=_encoder(loaded, loaded.max_length).eos_id) if loaded.form.chat else loaded
 
 
 def _open_compiled(prepared: Prepared, spec: CompiledSpec, data: Path | None) -> Compiled:

@@ -4,29 +4,34 @@ r"""From a prompt to token ids, and which of them are trained on.
     ids           Capital | of | France | ? | \n | Answer | : |  Paris | <end>
     trained on                                               |  x       x       answer_start = 7
 
-ids = what the model reads + the answer as a continuation (boundary.py) + the end token: the same as at inference.
+ids = what the model reads + the answer as a continuation (boundary.py) + the end token: the same as at inference. Where
+the format is `chat`, the model's own chat template writes all three (chat.py).
 
 A prompt that is longer than the model's context is cut in this order, every cut counted in an `EncodingReport`:
 
-1. Exemplars go, the last ones first, until it fits.
-2. Then the query's input is cut in its middle. Templates put the task's wording before a long passage or the question
+1. Exemplars go, the last ones first, until it fits. Where a prompt names a budget for few-shot (`few_shot_tokens`),
+   they go until what is read fits that, too.
+2. Then the oldest turns of a conversation go: whole ones, from one user message to the next; what the system says
+   stays, and so does the last turn.
+3. Then the query's input is cut in its middle. Templates put the task's wording before a long passage or the question
    after it; so the instruction, then equal parts of the input's beginning and end are kept. An instruction so long
    that less than a quarter of the room is left for the input is cut at its own end.
-3. The answer is cut last, at its end and without end token (it does not end there), when it takes more than three
+4. The answer is cut last, at its end and without end token (it does not end there), when it takes more than three
    quarters of the context. An answer that has no token is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from instil.errors import DataError, ModelError
+from instil.errors import DataError, ModelError, TemplateError
 from instil.mixtures.boundary import prefix_ids, reader, writer
-from instil.records import Encoded, Prompt, PromptFormat
+from instil.mixtures.chat import Chat
+from instil.records import ChatSource, Encoded, Prompt, PromptFormat
 
 #: Below this a prompt of a few words and its answer would be cut to shreds.
 _SHORTEST_CONTEXT = 16
@@ -40,10 +45,14 @@ class EncodingReport:
     """How many came in."""
     exemplars_pruned: int = 0
     """Prompts that lost exemplars."""
+    turns_dropped: int = 0
+    """Conversations that lost their oldest turns."""
     inputs_cut: int = 0
     answers_cut: int = 0
     answers_refused: int = 0
     """Prompts left out, because their answer has no token."""
+    messages_refused: int = 0
+    """Prompts left out, because the model's chat template refuses their messages."""
     answers_altered: int = 0
     """Answers that the tokenizer cannot give back as written: it loses case, line breaks or unknown characters."""
     tokens: int = 0
@@ -59,9 +68,11 @@ class EncodingReport:
         """One line for a person."""
         done = [
             (self.exemplars_pruned, "lost exemplars"),
+            (self.turns_dropped, "lost earlier turns"),
             (self.inputs_cut, "had their input cut"),
             (self.answers_cut, "had their answer cut"),
             (self.answers_refused, "were left out for an empty answer"),
+            (self.messages_refused, "were left out, refused by the chat template"),
             (self.answers_altered, "have an answer that the tokenizer alters"),
         ]
         said = ", ".join(f"{count:,} {what}" for count, what in done if count)
@@ -75,10 +86,11 @@ class EncodingReport:
         Raises:
             DataError: if every answer was cut or refused.
         """
-        if self.prompts and self.answers_cut + self.answers_refused >= self.prompts:
+        if self.prompts and self.answers_cut + self.answers_refused + self.messages_refused >= self.prompts:
+            refused = f", the chat template refuses {self.messages_refused:,}" if self.messages_refused else ""
             raise DataError(
                 f"of {self.prompts:,} prompts none has a whole answer: {self.answers_cut:,} are longer than the "
-                f"context allows, {self.answers_refused:,} are empty",
+                f"context allows, {self.answers_refused:,} are empty{refused}",
                 remedy="Take a model with a longer context, or tasks with shorter answers",
             )
 
@@ -90,7 +102,8 @@ class Reading:
     ids: list[int]
     exemplars_kept: int
     cut: str = ""
-    """`exemplars`, `input`, or empty."""
+    """`exemplars`, `turns`, `input`, or empty."""
+    turns_dropped: int = 0
 
 
 class Encoder:
@@ -101,12 +114,21 @@ class Encoder:
         form: the separators that the model's prompts are written with.
         max_length: the model's context, in tokens.
         eos_id: the end token, which every whole answer ends with.
+        chat: the model's chat template, which a format that is `chat` is written through.
 
     Raises:
-        ModelError: if the context is too short for any prompt.
+        ModelError: if the context is too short for any prompt, or a chat template is missing or cannot be used.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, form: PromptFormat, max_length: int, eos_id: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        form: PromptFormat,
+        max_length: int,
+        eos_id: int,
+        chat: ChatSource | None = None,
+    ) -> None:
         if max_length < _SHORTEST_CONTEXT:
             raise ModelError(
                 f"a context of {max_length} tokens holds no prompt", remedy=f"Give at least {_SHORTEST_CONTEXT}"
@@ -114,8 +136,12 @@ class Encoder:
         self.tokenizer = tokenizer
         self.form = form
         self.max_length = max_length
-        self.eos_id = eos_id
-        self.prefix = prefix_ids(tokenizer)
+        self.chat = _chat(tokenizer, chat, eos_id) if form.chat else None
+        self.end_ids: list[int] = self.chat.end_ids if self.chat else [eos_id]
+        """What ends every whole answer."""
+        self.eos_id = self.end_ids[-1]
+        """The token at which an answer is complete."""
+        self.prefix = [] if self.chat else prefix_ids(tokenizer)
         self._reader = reader(tokenizer)
         self._writer = writer(tokenizer)
 
@@ -123,12 +149,15 @@ class Encoder:
         """One prompt with its answer.
 
         Raises:
-            DataError: if the answer has no token.
+            DataError: if the answer has no token, or the chat template refuses the messages.
         """
         encoded = self.encode_batch([prompt])
         if not encoded:
+            where = f"task {prompt.task!r}, example {prompt.example!r}"
+            if refusal := self.refusal(prompt):
+                raise DataError(f"{where}: {refusal.message}", remedy=refusal.remedy)
             raise DataError(
-                f"task {prompt.task!r}, example {prompt.example!r}: the answer {prompt.target!r} has no token",
+                f"{where}: the answer {prompt.target!r} has no token",
                 remedy="Correct the row, or the template that renders it",
             )
         return encoded[0]
@@ -142,24 +171,21 @@ class Encoder:
         """
         return [encoded for encoded in self.encode_places(prompts, report) if encoded is not None]
 
-    def encode_places(
-        self, prompts: Sequence[Prompt], report: EncodingReport | None = None
-    ) -> list[Encoded | None]:
+    def encode_places(self, prompts: Sequence[Prompt], report: EncodingReport | None = None) -> list[Encoded | None]:
         """As `encode_batch`, with None in the place of a prompt whose answer has no token."""
         counted = EncodingReport(prompts=len(prompts))
-        texts = [prompt.continuation(self.form) for prompt in prompts]
-        answers = [item.ids for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
-        kept = [k for k, prompt in enumerate(prompts) if answers[k] and prompt.target.strip()]
-        counted.answers_refused = len(prompts) - len(kept)
-        wanted = [self.max_length - len(answers[k]) - 1 for k in kept]
-        floor = self.max_length // 4
-        readings = self._read([prompts[k] for k in kept], wanted, [max(budget, floor) for budget in wanted])
+        answers = self._answers(prompts)
+        told = [k for k, prompt in enumerate(prompts) if answers[k] and prompt.target.strip()]
+        counted.answers_refused = len(prompts) - len(told)
+        kept, readings = self._read_for(prompts, told, answers)
+        counted.messages_refused = len(told) - len(kept)
         result: list[Encoded | None] = [None] * len(prompts)
         for k, reading in zip(kept, readings, strict=True):
             room = self.max_length - len(reading.ids)
-            answer = [*answers[k], self.eos_id]
+            answer = [*answers[k], *self.end_ids]
             short = len(answer) > room
             counted.exemplars_pruned += reading.exemplars_kept < len(prompts[k].exemplars)
+            counted.turns_dropped += reading.turns_dropped > 0
             counted.inputs_cut += reading.cut == "input"
             counted.answers_cut += short
             ids = np.array(reading.ids + answer[:room], dtype=np.int32)
@@ -169,11 +195,60 @@ class Encoder:
             result[k] = Encoded(ids, len(reading.ids), exemplars_kept=reading.exemplars_kept, cut=cut)
         if report is not None:
             given = self._writer.decode_batch([answers[k] for k in kept], skip_special_tokens=False)
+            lead = self.chat.lead if self.chat else ""
             counted.answers_altered = sum(
-                back.strip(" ") != prompts[k].target.strip(" ") for k, back in zip(kept, given, strict=True)
+                back.removeprefix(lead).strip(" ") != prompts[k].target.strip(" ")
+                for k, back in zip(kept, given, strict=True)
             )
             report.add(counted)
         return result
+
+    def text(self, prompt: Prompt, exemplars: int | None = None) -> str:
+        """What the model reads, as text, with the first so many `exemplars` (all by default)."""
+        if self.chat:
+            return self.chat.text(prompt.conversation(self.form, exemplars))
+        return prompt.text(self.form, exemplars)
+
+    def continuation(self, prompt: Prompt) -> str:
+        """What the model should write, as text, up to where it ends."""
+        return self.chat.lead + prompt.target if self.chat else prompt.continuation(self.form)
+
+    def refusal(self, prompt: Prompt) -> TemplateError | None:
+        """Why the chat template refuses a prompt's messages; None where it does not."""
+        if self.chat:
+            try:
+                self.chat.text(prompt.conversation(self.form))
+            except TemplateError as error:
+                return error
+        return None
+
+    def stops(self, prompt: Prompt) -> tuple[str, ...]:
+        """Besides the end token, what ends an answer of a model that was not tuned: the next turn or example."""
+        if self.chat:
+            return ()
+        if prompt.messages:
+            return (self.form.turn_separator + self.form.user.rstrip(" "),)
+        return (self.form.exemplar_separator,) if prompt.exemplars and self.form.exemplar_separator else ()
+
+    def _read_for(
+        self, prompts: Sequence[Prompt], places: Sequence[int], answers: Sequence[Sequence[int]]
+    ) -> tuple[Sequence[int], list[Reading]]:
+        """What is read at these places, with room for their answers; without those that a chat template refuses."""
+        wanted = [self.max_length - len(answers[k]) - len(self.end_ids) for k in places]
+        allowed = [max(budget, self.max_length // 4) for budget in wanted]
+        try:
+            return places, self._read([prompts[k] for k in places], wanted, allowed)
+        except TemplateError:
+            fine = [k for k in places if self.refusal(prompts[k]) is None]
+            if len(fine) == len(places):
+                raise
+            return self._read_for(prompts, fine, answers)
+
+    def _answers(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        if self.chat:
+            return self.chat.write([prompt.target for prompt in prompts])
+        texts = [prompt.continuation(self.form) for prompt in prompts]
+        return [item.ids for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def encode_continuation(self, text: str) -> list[int]:
         """Ids of a text that goes on from what was read: no blank gained in front, no end token."""
@@ -181,9 +256,8 @@ class Encoder:
 
     def option_ids(self, prompt: Prompt, *, end: bool = False) -> list[list[int]]:
         """The ids of each of the prompt's options as a continuation, with the end token where `end` says so."""
-        texts = [prompt.continuation(self.form, option) for option in prompt.options]
-        last = [self.eos_id] if end else []
-        return [item.ids + last for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
+        last = self.end_ids if end else []
+        return [ids + last for ids in self._answers([replace(prompt, target=option) for option in prompt.options])]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a completion, special tokens left out."""
@@ -201,20 +275,39 @@ class Encoder:
         return self._read(prompts, budgets, budgets)
 
     def _read(self, prompts: Sequence[Prompt], wanted: Sequence[int], allowed: Sequence[int]) -> list[Reading]:
-        """Exemplars go until the `wanted` length is reached; the input is cut only if the `allowed` length is not."""
+        """Exemplars and turns go until the `wanted` length is reached; the input is cut only if the `allowed` isn't."""
         whole = self._encode([(prompt, len(prompt.exemplars)) for prompt in prompts])
         result = [Reading(ids, len(prompt.exemplars)) for ids, prompt in zip(whole, prompts, strict=True)]
-        long = [k for k, ids in enumerate(whole) if len(ids) > wanted[k]]
-        for k, reading in self._prune({k: prompts[k] for k in long}, wanted).items():
+        shown = [
+            min(most, prompt.few_shot_tokens) if prompt.few_shot_tokens and prompt.exemplars else most
+            for prompt, most in zip(prompts, wanted, strict=True)
+        ]
+        long = [k for k, ids in enumerate(whole) if len(ids) > shown[k]]
+        for k, reading in self._prune({k: prompts[k] for k in long}, shown).items():
             result[k] = reading
         for k in long:
+            prompt = prompts[k]
+            if len(prompt.messages) > 1 and len(result[k].ids) > wanted[k]:
+                prompt, result[k] = self._drop_turns(prompt, result[k], wanted[k])
             if len(result[k].ids) > allowed[k]:
-                result[k] = self._cut(prompts[k], result[k].ids, allowed[k])
+                result[k] = self._cut(prompt, result[k], allowed[k])
         return result
 
     def _encode(self, wanted: Sequence[tuple[Prompt, int]]) -> list[list[int]]:
+        if self.chat:
+            return self.chat.read([prompt.conversation(self.form, exemplars) for prompt, exemplars in wanted])
         texts = [prompt.text(self.form, exemplars) for prompt, exemplars in wanted]
         return [self.prefix + item.ids for item in self._reader.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _drop_turns(self, prompt: Prompt, reading: Reading, budget: int) -> tuple[Prompt, Reading]:
+        """The conversation without as many of its oldest turns as it takes to fit, or with the last one alone."""
+        fewer = shortened(prompt)
+        for place, shorter in enumerate(fewer, start=1):
+            (ids,) = self._encode([(shorter, 0)])
+            prompt, reading = shorter, Reading(ids, 0, cut="turns", turns_dropped=place)
+            if len(ids) <= budget:
+                break
+        return prompt, reading
 
     def _prune(self, prompts: dict[int, Prompt], budgets: Sequence[int]) -> dict[int, Reading]:
         """The most exemplars that fit, found by halving for all prompts at once; none where none fit."""
@@ -234,12 +327,38 @@ class Encoder:
                         found[k] = Reading(ids, 0, cut="exemplars")
         return found
 
-    def _cut(self, prompt: Prompt, ids: list[int], budget: int) -> Reading:
+    def _cut(self, prompt: Prompt, reading: Reading, budget: int) -> Reading:
         """Without exemplars and with the middle of the input left out."""
-        instruction = len(self.prefix)
-        if prompt.instruction:
-            text = prompt.instruction + self.form.exemplar_separator
-            instruction += len(self._reader.encode(text, add_special_tokens=False).ids)
-        head = min(instruction + max(budget - instruction, 0) // 2, budget - budget // 4)
+        begun = len(self.prefix)
+        said = prompt.conversation(self.form, 0)[0] if prompt.messages or self.chat else None
+        instruction = prompt.instruction if said is None else said.content if said.role == "system" else ""
+        if instruction:
+            text = instruction + self.form.exemplar_separator
+            begun += len(self._reader.encode(text, add_special_tokens=False).ids)
+        head = min(begun + max(budget - begun, 0) // 2, budget - budget // 4)
         tail = budget - head
-        return Reading(ids[:head] + ids[len(ids) - tail :], 0, cut="input")
+        ids = reading.ids[:head] + reading.ids[len(reading.ids) - tail :]
+        return Reading(ids, 0, cut="input", turns_dropped=reading.turns_dropped)
+
+
+def shortened(prompt: Prompt) -> list[Prompt]:
+    """A conversation without exemplars, and without its oldest turn, its two oldest turns, ...; the last one stays.
+
+    A turn goes from one user message to the next, so that the speakers still take turns. What the system says first is
+    no turn.
+    """
+    system = next((place for place, message in enumerate(prompt.messages) if message.role != "system"), 0)
+    starts = [place for place, message in enumerate(prompt.messages) if message.role == "user" and place > system]
+    return [
+        replace(prompt, exemplars=(), messages=(*prompt.messages[:system], *prompt.messages[start:]))
+        for start in starts
+    ]
+
+
+def _chat(tokenizer: Tokenizer, source: ChatSource | None, eos_id: int) -> Chat:
+    if source is None:
+        raise ModelError(
+            "prompts are to be written through the model's chat template, and it has none",
+            remedy="Leave out `chat: true`, or put a chat_template.jinja beside the weights",
+        )
+    return Chat(tokenizer, source, eos_id=eos_id)

@@ -3,16 +3,18 @@
     find_encoder("pocket")                    an installed model
     find_encoder("runs/first")                the result of a run: its model/ folder
     find_encoder("models/x/tokenizer.json")   the file itself
-    find_encoder("Qwen/Qwen2.5-0.5B")         four small files of the hub, or its cache
+    find_encoder("Qwen/Qwen2.5-0.5B")         a few small files of the hub, or its cache
 
 What is looked at: tokenizer.json; the end token in tokenizer_config.json, generation_config.json or config.json; the
-context length in config.json; how prompts are written in instil.json.
+context length in config.json; how prompts are written in instil.json; the chat template in chat_template.jinja, or in
+tokenizer_config.json as older models have it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -21,24 +23,27 @@ from tokenizers import Tokenizer
 
 from instil.errors import ModelError
 from instil.mixtures.encode import Encoder
-from instil.records import PromptFormat
+from instil.records import ChatSource, PromptFormat
 
 _SMALL_FILES = ("tokenizer_config.json", "config.json", "generation_config.json", "instil.json")
+_CHAT_FILE = "chat_template.jinja"
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 #: Where no file names a limit; some tokenizers name 1e30.
 _USUAL_LENGTH, _NO_LENGTH = 2048, 10**9
 
 
-def find_encoder(name: str | Path, *, max_length: int | None = None) -> Encoder:
+def find_encoder(name: str | Path, *, max_length: int | None = None, chat: bool | None = None) -> Encoder:
     """The encoder for a model.
 
     Args:
         name: an installed name, a model or run folder, a tokenizer.json, or a hub name.
-        max_length: the context in tokens; the model's own by default.
+        max_length: at most so many tokens; the model's own context is the most.
+        chat: whether prompts are written through the model's chat template; as its instil.json says by default.
 
     Raises:
-        ModelError: if there is no tokenizer.json, it cannot be read, or no end token is named.
+        ModelError: if there is no tokenizer.json, it cannot be read, no end token is named, or a chat template is
+            asked for and cannot be used.
     """
     folder = _folder(str(name))
     path = folder / "tokenizer.json"
@@ -49,8 +54,15 @@ def find_encoder(name: str | Path, *, max_length: int | None = None) -> Encoder:
             f"{path} cannot be read as a tokenizer ({str(error)[:120]})", remedy="Copy the model's folder again"
         ) from None
     facts = {file: _read(folder / file) for file in _SMALL_FILES}
-    length = max_length or _max_length(facts)
-    return Encoder(tokenizer, form=_form(facts, folder), max_length=length, eos_id=_eos_id(tokenizer, facts, folder))
+    lengths = [length for length in (max_length, _max_length(facts)) if length]
+    form = _form(facts, folder)
+    return Encoder(
+        tokenizer,
+        form=form if chat is None else replace(form, chat=chat),
+        max_length=min(lengths, default=_USUAL_LENGTH),
+        eos_id=_eos_id(tokenizer, facts, folder),
+        chat=_chat(facts["tokenizer_config.json"], folder),
+    )
 
 
 def _folder(name: str) -> Path:
@@ -72,7 +84,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download  # here: nobody else pays for its import
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["tokenizer.json", *_SMALL_FILES]))
+        folder = Path(snapshot_download(name, allow_patterns=["tokenizer.json", *_SMALL_FILES, _CHAT_FILE]))
     except Exception as error:  # noqa: BLE001 - the errors of hub and network share no base class
         raise ModelError(
             f"{name!r} is neither a folder here nor a model that the hub or its cache gives ({type(error).__name__})",
@@ -104,10 +116,31 @@ def _form(facts: dict[str, dict[str, Any]], folder: Path) -> PromptFormat:
         ) from None
 
 
-def _eos_id(tokenizer: Tokenizer, facts: dict[str, dict[str, Any]], folder: Path) -> int:
-    token = facts["tokenizer_config.json"].get("eos_token")
+def _chat(config: dict[str, Any], folder: Path) -> ChatSource | None:
+    path = folder / _CHAT_FILE
+    written: Any = config.get("chat_template")
+    if path.is_file():
+        try:
+            written = path.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read ({error})", remedy="Copy the model's folder again") from None
+    if isinstance(written, list):  # several by name, such as one for tools
+        named = {entry.get("name"): entry.get("template") for entry in written if isinstance(entry, dict)}
+        written = named.get("default")
+    if not isinstance(written, str):
+        return None
+    return ChatSource(written, bos=_token(config, "bos_token"), eos=_token(config, "eos_token"))
+
+
+def _token(config: dict[str, Any], name: str) -> str | None:
+    token = config.get(name)
     text = token.get("content") if isinstance(token, dict) else token
-    found: Any = tokenizer.token_to_id(text) if isinstance(text, str) else None
+    return text if isinstance(text, str) else None
+
+
+def _eos_id(tokenizer: Tokenizer, facts: dict[str, dict[str, Any]], folder: Path) -> int:
+    text = _token(facts["tokenizer_config.json"], "eos_token")
+    found: Any = None if text is None else tokenizer.token_to_id(text)
     for file in ("generation_config.json", "config.json"):
         if found is None:
             listed = facts[file].get("eos_token_id")
@@ -120,11 +153,11 @@ def _eos_id(tokenizer: Tokenizer, facts: dict[str, dict[str, Any]], folder: Path
     return found
 
 
-def _max_length(facts: dict[str, dict[str, Any]]) -> int:
+def _max_length(facts: dict[str, dict[str, Any]]) -> int | None:
     config = facts["config.json"]
     inner = config.get("text_config")
     places = [config, inner if isinstance(inner, dict) else {}]
     limits = [place.get(name) for place in places for name in _LENGTHS]
     limits.append(facts["tokenizer_config.json"].get("model_max_length"))
     known = [int(limit) for limit in limits if isinstance(limit, (int, float)) and 0 < limit < _NO_LENGTH]
-    return min(known, default=_USUAL_LENGTH)
+    return min(known, default=None)

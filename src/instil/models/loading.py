@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from transformers.utils import logging as transformers_logging
 from instil.errors import ModelError
 from instil.fingerprint import fingerprint, fingerprint_file
 from instil.models.linear import use_onednn
-from instil.records import PromptFormat
+from instil.records import ChatSource, PromptFormat
 from instil.runs import write_json, writing_folder
 
 Architecture = Literal["causal", "seq2seq", "masked"]
@@ -70,6 +70,8 @@ class LoadedModel:
     fingerprint: str
     """Names the content of weights, configuration and tokenizer, wherever the folder lies."""
     path: str
+    chat: ChatSource | None = None
+    """The model's own chat template, where it has one; prompts are written through it where `form.chat` says so."""
 
     @property
     def parameters(self) -> int:
@@ -118,6 +120,7 @@ def load(path_or_name: str | Path, *, device: str = "auto", dtype: Dtype = "auto
         device=where,
         fingerprint=model_fingerprint(folder),
         path=str(path_or_name),
+        chat=_chat(folder, tokenizer),
     )
 
 
@@ -138,7 +141,12 @@ def save(loaded: LoadedModel, folder: Path, *, card: str, details: Mapping[str, 
     model.generation_config = GenerationConfig(
         eos_token_id=loaded.eos_id, pad_token_id=loaded.pad_id, bos_token_id=loaded.bos_id, do_sample=False
     )
-    form = {"separator": loaded.form.separator, "exemplar_separator": loaded.form.exemplar_separator}
+    usual = asdict(PromptFormat())
+    form = {
+        name: said
+        for name, said in asdict(loaded.form).items()
+        if name in ("separator", "exemplar_separator") or said != usual[name]
+    }
     with writing_folder(folder) as temporary:
         model.save_pretrained(temporary)
         loaded.tokenizer.save_pretrained(temporary)
@@ -334,10 +342,21 @@ def _form(folder: Path) -> PromptFormat:
         ) from None
 
 
+def _chat(folder: Path, tokenizer: PreTrainedTokenizerFast) -> ChatSource | None:
+    written: Any = tokenizer.chat_template
+    if isinstance(written, dict):  # several by name, such as one for tools
+        written = written.get("default")
+    if written is None:
+        return None
+    if not isinstance(written, str):
+        raise ModelError(f"{folder} has a chat template that is no text", remedy="Copy the model's folder again")
+    return ChatSource(written, bos=tokenizer.bos_token, eos=tokenizer.eos_token)
+
+
 def model_fingerprint(folder: Path) -> str:
     """Names the content of a model folder: weights, configuration, tokenizer, prompt format."""
     paths = [
         *folder.glob("*.safetensors"),
-        *(folder / name for name in ("config.json", "tokenizer.json", "instil.json")),
+        *(folder / name for name in ("config.json", "tokenizer.json", "instil.json", "chat_template.jinja")),
     ]
     return fingerprint({path.name: fingerprint_file(path) for path in paths if path.is_file()})
