@@ -24,7 +24,9 @@ def test_readers_of_one_rank_recognise_different_files(data_root: Path) -> None:
     nobody: list[str] = []
     for path in files_under(data_root):
         head = Source(path).head()
-        known = [(rank, reader.name) for rank, reader in zip(RANKS, READERS, strict=True) if reader.recognises(path, head)]
+        known = [
+            (rank, reader.name) for rank, reader in zip(RANKS, READERS, strict=True) if reader.recognises(path, head)
+        ]
         first = [name for rank, name in known if rank == min(known)[0]]
         # Companions (rank 2) are asked in their own order: prose is what no other kind of text is.
         if len(first) > 1 and min(known)[0] < 2:
@@ -60,8 +62,12 @@ def test_every_declared_collection_opens_and_its_tasks_render(data_root: Path, n
     for task in found.tasks:
         assert task.name.startswith(f"{name}/")
         assert task.collection == name
-        assert task.cluster and task.licence and task.language and task.source
-        assert task.files and all(len(file.sha256) == 64 and Path(file.path).is_file() for file in task.files)
+        assert task.cluster
+        assert task.licence
+        assert task.language
+        assert task.source
+        assert task.files
+        assert all(len(file.sha256) == 64 and Path(file.path).is_file() for file in task.files)
         assert len({example.key for example in task.examples}) == task.size
         for template in task.templates:
             made = _first_render(task, template)

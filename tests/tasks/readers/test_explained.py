@@ -89,7 +89,10 @@ def test_every_line_of_esnli_is_aligned(data_root: Path) -> None:
     (task,) = reading.tasks
     assert [Path(file.path).name for file in task.files][:3] == ["s1.dev.gz", "s2.dev.gz", "labels.dev"]
     fields = task.examples[0].fields
-    assert (fields["premise"], fields["answer"]) == ("Two women are embracing while holding to go packages .", "neutral")
+    assert (fields["premise"], fields["answer"]) == (
+        "Two women are embracing while holding to go packages .",
+        "neutral",
+    )
     assert len(fields["explanations"]) == 3  # type: ignore[arg-type]
     last = task.examples[-1].fields
     assert all(str(last[name]).strip() for name in ("premise", "hypothesis", "explanation_1", "explanation_3"))

@@ -62,7 +62,9 @@ def test_letters_are_asked_with_the_choices_and_texts_without(data_root: Path) -
 
 def test_none_na_and_nothing_are_choices_but_nothing_is_no_answer(tmp_path: Path) -> None:
     whole = b"Q?,a,b,c,d,A\r\n" * 3
-    content = b'Q1?,None,NA,,nan,B\r\nQ2?,a,,b,a,B\r\nQ3?,a,b,c,d,E\r\nQ4?,a,b,c,A\r\n,a,b,c,d,A\r\nQ6?,a,b,c,d, d\r\n"x'
+    content = (
+        b'Q1?,None,NA,,nan,B\r\nQ2?,a,,b,a,B\r\nQ3?,a,b,c,d,E\r\nQ4?,a,b,c,A\r\n,a,b,c,d,A\r\nQ6?,a,b,c,d, d\r\n"x'
+    )
     reading = reading_of(write(tmp_path, "made_up_test.csv", whole + content))
     assert (reading.format, reading.read, reading.accepted) == ("mmlu", 10, 4)
     (task,) = reading.tasks

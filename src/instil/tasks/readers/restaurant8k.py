@@ -88,7 +88,7 @@ def _examples(path: Path, reading: Reading) -> list[Example]:
 
 def _fields(row: Mapping[str, Any]) -> dict[str, object]:
     said = row.get("userInput")
-    text = text_in(said, "text") if isinstance(said, Mapping) else ""
+    text = as_text(said.get("text", ""), "text") if isinstance(said, Mapping) else ""
     if not text.strip():
         raise RowProblem("empty input")
     labels, context = row.get("labels", []), row.get("context", {})
