@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import category
 
 import typer
 
+from instil.cli.gallery import mix_gallery
 from instil.cli.mix_build import build
 from instil.cli.mix_card import card
 from instil.cli.mix_duplicates import duplicates
@@ -32,9 +33,12 @@ app = typer.Typer(help="Look into mixtures: the prompts that a recipe trains on.
 app.command("build")(build)
 app.command("card")(card)
 app.command("duplicates")(duplicates)
+app.command("gallery")(mix_gallery)
 
 #: Two shades in turn, so that neighbouring tokens can be told apart.
 _TRAINED = ("black on green3", "black on dark_sea_green2")
+#: What was cut, for a person.
+_CUT = {"turns": "the oldest turns", "input": "the middle of the input", "answer": "the end of the answer"}
 
 
 @app.callback()
@@ -74,7 +78,7 @@ def show(
     mixture = load_mixture(raw, data, origin=recipe, strict=strict)
     for remark in mixture.remarks:
         complain("note", remark)
-    encoder = _encoder(raw, tokenizer)
+    encoder = find_mixture_encoder(raw, tokenizer)
     rows = (describe(index, mixture[index], encoder) for index in range(start, start + count))
     if as_json:
         lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -86,7 +90,7 @@ def show(
     screen.print(_counts(len(mixture.parts), len(mixture), encoder))
 
 
-def _encoder(raw: dict[str, Any], tokenizer: str | None) -> Encoder | None:
+def find_mixture_encoder(raw: dict[str, Any], tokenizer: str | None) -> Encoder | None:
     """The encoder asked for, or that of the recipe's model; nothing, with a remark, where that has none at hand."""
     from instil.errors import ModelError
     from instil.mixtures.tokenizer import find_encoder
@@ -94,14 +98,16 @@ def _encoder(raw: dict[str, Any], tokenizer: str | None) -> Encoder | None:
     tuning, model = raw.get("tuning"), raw.get("model")
     wanted = tuning.get("max_length") if isinstance(tuning, dict) else None
     max_length = wanted if isinstance(wanted, int) else None
+    said = model.get("chat") if isinstance(model, dict) else None
+    chat = said if isinstance(said, bool) else None
     if tokenizer is not None:
-        return find_encoder(tokenizer, max_length=max_length)
+        return find_encoder(tokenizer, max_length=max_length, chat=chat)
     path = model.get("path") if isinstance(model, dict) else model
     if not isinstance(path, str):
         complain("note", "the recipe names no model, so answers are marked as text; --tokenizer shows tokens")
         return None
     try:
-        return find_encoder(path, max_length=max_length)
+        return find_encoder(path, max_length=max_length, chat=chat)
     except ModelError as error:
         complain("note", f"answers are marked as text: {error}")
         return None
@@ -130,7 +136,7 @@ def _body(row: Mapping[str, Any], *, marks: bool) -> Text:
 
     body = Text(_visible(row["text"]))
     if "refused" in row:
-        return body.append("  (left out: the answer has no token)", style="red")
+        return body.append(f"  (left out: {row['refused']})", style="red")
     trained = [token for token, on in zip(row["tokens"], row["mask"], strict=True) if on] if "ids" in row else []
     for turn, piece in enumerate(trained or [row["continuation"]]):
         text = _visible(piece)
@@ -144,15 +150,24 @@ def _origin(row: Mapping[str, Any]) -> str:
         "source": row["metadata"].get("source", ""),
         "licence": row["metadata"].get("licence", ""),
         "options": " | ".join(row["options"]),
+        "listed as": row["metadata"].get("option_style", ""),
+        "conversation": _turns(row["messages"], row["exemplars"]),
         "answer": row["answer"],
     }
     if "ids" in row:
         facts["tokens"] = f"{len(row['ids'])}, {sum(row['mask'])} of them trained on"
         if row["exemplars_kept"] < len(row["exemplars"]):
             facts["cut to fit"] = f"{row['exemplars_kept']} of {len(row['exemplars'])} exemplars kept"
-        if row["cut"] in ("input", "answer"):
-            facts["cut to fit"] = f"the {'middle of the input' if row['cut'] == 'input' else 'end of the answer'}"
+        if row["cut"] in _CUT:
+            facts["cut to fit"] = _CUT[row["cut"]]
     return _visible("\n".join(f"{name}: {said}" for name, said in facts.items() if said))
+
+
+def _turns(messages: Sequence[Mapping[str, str]], exemplars: Sequence[object]) -> str:
+    """`2 worked examples as earlier turns, then system, user, assistant, user`; nothing for a prompt that is none."""
+    said = ", ".join(message["role"] for message in messages)
+    shown = len(exemplars)
+    return f"{shown} worked examples as earlier turns, then {said}" if said and shown else said
 
 
 def _counts(tasks: int, epoch: int, encoder: Encoder | None) -> str:

@@ -95,6 +95,7 @@ def build(
         max_length=_tuning(raw, "max_length"),
         origin=recipe,
         strict=strict,
+        chat=_chat(raw),
     )
     begun = time.monotonic()
     with _progress(prompts) as progress:
@@ -128,6 +129,12 @@ def _tokenizer(raw: dict[str, Any], given: str | None) -> str:
             "the recipe names no model whose tokenizer could be used", remedy="Give --tokenizer, such as pocket"
         )
     return path
+
+
+def _chat(raw: dict[str, Any]) -> bool | None:
+    model = raw.get("model")
+    said = model.get("chat") if isinstance(model, dict) else None
+    return said if isinstance(said, bool) else None
 
 
 def _data(raw: dict[str, Any], given: Path | None) -> str | None:

@@ -57,11 +57,13 @@ class Opening:
     """What messages call the recipe."""
     strict: bool = False
     """Whether the first row that cannot be used is refused, instead of set aside."""
+    chat: bool | None = None
+    """Whether prompts are written through the model's chat template; as the model's folder says by default."""
 
     def open(self) -> tuple[Mixture, Encoder]:
         """The mixture and its encoder."""
         mixture = load_mixture(self.recipe, self.data, origin=self.origin, strict=self.strict)
-        return mixture, find_encoder(self.tokenizer, max_length=self.max_length)
+        return mixture, find_encoder(self.tokenizer, max_length=self.max_length, chat=self.chat)
 
 
 @dataclass(frozen=True, slots=True)

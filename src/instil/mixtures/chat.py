@@ -20,6 +20,7 @@ from dataclasses import replace
 from tokenizers import Tokenizer
 
 from instil.errors import ModelError, TemplateError
+from instil.fingerprint import fingerprint
 from instil.mixtures.boundary import TemplateTokens
 from instil.records import ChatSource, Message
 from instil.tasks.chat_template import ChatTemplate
@@ -56,9 +57,9 @@ class Chat:
         self.takes_system = self._takes_system()
 
     @property
-    def stop_id(self) -> int:
-        """The token at which an answer is complete."""
-        return self.end_ids[-1]
+    def fingerprint(self) -> str:
+        """Names the words that it writes, the special tokens among them included."""
+        return fingerprint([self.template.fingerprint, self.lead, self.end_ids, sorted(self._reader.special.items())])
 
     def text(self, messages: Sequence[Message]) -> str:
         """What the model reads, up to where its answer starts, as text."""

@@ -81,13 +81,12 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
     parts = {name: settings.get(name) for name in ("normalizer", "pre_tokenizer", "model")}
     parts["added"] = [token for token in settings["added_tokens"] if not token["special"]]
     parts["prefix"] = list(encoder.prefix)
-    chat = getattr(encoder, "chat_template", None)
     return {
         "tokenizer": fingerprint(parts),
         "max_length": encoder.max_length,
         "eos_id": encoder.eos_id,
         "form": asdict(encoder.form),
-        "chat_template": None if chat is None else fingerprint(str(chat)),
+        "chat_template": None if encoder.chat is None else encoder.chat.fingerprint,
     }
 
 

@@ -29,21 +29,22 @@ def describe(index: int, place: Prompt | Hole, encoder: Encoder | None = None) -
     """
     if isinstance(place, Hole):
         return {"index": index, "task": place.task, "setting": place.setting, "hole": list(place.reasons)}
-    form = encoder.form if encoder else PromptFormat()
-    row = {"index": index, **asdict(place), "text": place.text(form), "continuation": place.continuation(form)}
+    row = {"index": index, **asdict(place)}
     if encoder is None:
-        return row
+        return {**row, "text": place.text(PromptFormat()), "continuation": place.continuation(PromptFormat())}
     try:
         encoded = encoder.encode(place)
     except DataError as error:
-        return {**row, "refused": str(error)}
+        # What a chat template refuses can be shown as plain text only.
+        return {**row, "text": place.text(encoder.form), "continuation": place.target, "refused": str(error)}
     ids = encoded.ids.tolist()
     start = encoded.answer_start
     shown = pieces(encoder.tokenizer, ids[:start]), pieces(encoder.tokenizer, ids[start:], after=ids[:start])
     text = "".join(shown[0][len(encoder.prefix) :])
     return {
         **row,
-        "text": text if encoded.cut in ("input", "answer") else place.text(form, encoded.exemplars_kept),
+        "text": encoder.text(place, encoded.exemplars_kept) if encoded.cut in ("", "exemplars") else text,
+        "continuation": encoder.continuation(place),
         "ids": ids,
         "mask": [0] * start + [1] * (len(ids) - start),
         "tokens": [*shown[0], *shown[1]],
