@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from instil.cli.gallery import tasks_gallery
 from instil.cli.tasks_templates import templates as list_templates
 from instil.errors import DataError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from instil.tasks.template import Renderer
 
 app = typer.Typer(help="Look at tasks: list them, show one, render its prompts, check files.", no_args_is_help=True)
+app.command("gallery")(tasks_gallery)
 
 Data = Annotated[Path | None, typer.Option("--data", help="The folder under which data lies; the working folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")]
@@ -144,6 +146,9 @@ app.command("templates")(list_templates)
 @app.command("check")
 def check(
     path: Annotated[Path, typer.Argument(help="A folder, walked to its end, or one file.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first row that is set aside: exit code 2.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what every file under a folder is, and account for every row.
@@ -152,11 +157,12 @@ def check(
 
     Example: instil tasks check ../data
     """
-    from instil.tasks.check import totals
+    from instil.tasks.check import reasons, totals
 
-    rows = list(_with_progress(path))
+    rows = list(_with_progress(path, strict=strict))
+    why = [{"reason": reason, "rows": count, "files": files} for reason, count, files in reasons(rows)]
     if as_json:
-        _print_json({"files": [row.as_dict() for row in rows], "totals": totals(rows)})
+        _print_json({"files": [row.as_dict() for row in rows], "totals": totals(rows), "reasons": why})
         return
     table = [
         (
@@ -176,16 +182,18 @@ def check(
         f"{sums['files']:,} files, {sums['tasks']:,} tasks: {sums['read']:,} rows read, "
         f"{sums['accepted']:,} accepted, {sums['quarantined']:,} set aside."
     )
+    for one in why:
+        _say(f"  {one['rows']:>9,}  {one['reason']} ({one['files']:,} {'file' if one['files'] == 1 else 'files'})")
 
 
-def _with_progress(path: Path) -> Iterator[Checked]:
+def _with_progress(path: Path, *, strict: bool) -> Iterator[Checked]:
     """The checked files; a bar on stderr where that is a terminal and the walk is slow."""
     from time import monotonic
 
     from instil.tasks.check import check, files_under
 
     if not sys.stderr.isatty():
-        yield from check(path)
+        yield from check(path, strict=strict)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -193,7 +201,7 @@ def _with_progress(path: Path) -> Iterator[Checked]:
     started, bar = monotonic(), Progress(console=Console(stderr=True), transient=True)
     job = bar.add_task("checking", total=len(files_under(path)))
     try:
-        for row in check(path):
+        for row in check(path, strict=strict):
             if not bar.live.is_started and monotonic() - started > PATIENCE_SECONDS:
                 bar.start()
             bar.advance(job)
