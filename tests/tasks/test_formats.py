@@ -16,6 +16,8 @@ from instil.tasks.registry import load_collection, open_collection
 from instil.tasks.task import Task
 from instil.tasks.template import Rendered, Renderer, RenderRefused
 
+#: Collections of which there is no real file here; their own tests make some.
+WITHOUT_FILES = frozenset({"alpaca", "chat", "comparisons", "flan", "labelled", "preference", "sharegpt"})
 RANKS = [getattr(module, "RANK", 0) for module in formats._MODULES for _ in getattr(module, "READERS", ())]
 
 
@@ -54,8 +56,9 @@ def _first_render(task: Task, template: Renderer) -> Rendered:
 
 @pytest.mark.parametrize("name", sorted(DECLARED))
 def test_every_declared_collection_opens_and_its_tasks_render(data_root: Path, name: str) -> None:
-    if not (data_root / DECLARED[name].folder).exists():
-        pytest.skip(f"no {DECLARED[name].folder} among the task files")
+    if name in WITHOUT_FILES:
+        assert not (data_root / DECLARED[name].folder).exists()
+        return
     found = open_collection(name, data_root)
     assert found.tasks
     assert len({task.name for task in found.tasks}) == len(found.tasks)
