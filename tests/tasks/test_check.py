@@ -21,7 +21,7 @@ FORMATS = {
     "yaml": {"promptsource"},
     "tsv": {"flan-cot", "query-wellformedness"},
     "csv": {"mmlu"},
-    "csv+h": {"e2e-nlg", "catalogue"},
+    "csv+h": {"e2e-nlg", "persona-chat", "catalogue"},
     "clinc": {"clinc"},
     "disfl": {"disfl-qa"},
     "rest8k": {"restaurant8k", "nlupp"},
