@@ -9,6 +9,7 @@ import pytest
 from tests.tasks.readers.damage import COT, FILES, damaged, write
 from typer.testing import CliRunner
 
+from instil.cli.app import run
 from instil.cli.tasks import app
 from instil.errors import DataError
 
@@ -65,7 +66,8 @@ def test_check_gives_a_row_a_file_and_json_for_machines(root: Path) -> None:
     for number, (name, (content, _, _)) in enumerate(FILES.items()):
         write(root, name, damaged(content, number))
     found = json.loads(_run("check", root, "--json"))
-    assert set(found) == {"files", "totals"}
+    assert set(found) == {"files", "totals", "reasons"}
+    assert sum(one["rows"] for one in found["reasons"]) == found["totals"]["quarantined"]
     assert found["totals"]["files"] == len(found["files"]) == len(FILES) + 1
     for row in found["files"]:
         assert set(row) == {"path", "format", "tasks", "read", "accepted", "quarantined", "reasons"}
@@ -73,6 +75,20 @@ def test_check_gives_a_row_a_file_and_json_for_machines(root: Path) -> None:
     table = _run("check", root)
     assert "flan_cot/gsm8k_train.tsv" in table
     assert f"{found['totals']['read']:,} rows read" in table
+    commonest = found["reasons"][0]
+    assert f"{commonest['rows']:,}  {commonest['reason']} ({commonest['files']} file" in table
+
+
+def test_a_strict_check_stops_at_the_first_row_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [b'{"inputs": "a", "targets": "b"}\n', b'{"inputs": "a", "targets": ""}\n', b"no json\n"]
+    (tmp_path / "one.jsonl").write_bytes(rows[0])
+    assert run(["tasks", "check", str(tmp_path), "--strict"]) == 0
+    (tmp_path / "two.jsonl").write_bytes(b"".join(rows))
+    assert run(["tasks", "check", str(tmp_path), "--strict", "--json"]) == 2
+    assert "two.jsonl, line 2: empty target." in capsys.readouterr().err
+    (tmp_path / "other.bin").write_bytes(b"\x00\x01")
+    assert run(["tasks", "check", str(tmp_path), "--strict"]) == 2
+    assert "other.bin, file: no reader knows this format." in capsys.readouterr().err
 
 
 def test_control_characters_of_files_never_reach_the_terminal(root: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.tasks.heads import Head, heads
@@ -24,6 +25,7 @@ from instil.tasks.formats import READERS
 #: Damaged files made of one example that Hypothesis draws.
 AT_ONCE = 10
 WANTED = 10_000
+SOAK = 200_000
 
 Damaging = Callable[[bytes, int, int], bytes]
 
@@ -160,14 +162,22 @@ def _try(head: Head, path: Path, content: bytes, counts: Counter[str], *, furthe
 
 
 def test_ten_thousand_damaged_files_raise_nothing_and_lose_nothing(data_root: Path, tmp_path: Path) -> None:
-    every = heads(data_root)
+    _damage_every_format(heads(data_root), tmp_path, WANTED, repeatable=True)
+
+
+@pytest.mark.soak
+def test_hundreds_of_thousands_of_damaged_files_raise_nothing_and_lose_nothing(data_root: Path, tmp_path: Path) -> None:
+    _damage_every_format(heads(data_root), tmp_path, SOAK, repeatable=False)
+
+
+def _damage_every_format(every: list[Head], folder: Path, wanted: int, *, repeatable: bool) -> None:
     readers = {head.reader.name for head in every}
     # There is nothing to damage in a file of no bytes.
     assert {reader.name for reader in READERS} - readers == {"empty"}
-    rounds = -(-WANTED // (len(every) * AT_ONCE))
+    rounds = -(-wanted // (len(every) * AT_ONCE))
     counts: dict[str, Counter[str]] = {}
     for number, head in enumerate(every):
-        path = tmp_path / str(number) / head.name
+        path = folder / str(number) / head.name
         path.parent.mkdir(parents=True)
         for name, content in head.beside.items():
             (path.parent / name).write_bytes(content)
@@ -178,6 +188,7 @@ def test_ten_thousand_damaged_files_raise_nothing_and_lose_nothing(data_root: Pa
         @settings(
             max_examples=rounds,
             deadline=None,
+            derandomize=repeatable,
             database=None,
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate,),
@@ -192,6 +203,6 @@ def test_ten_thousand_damaged_files_raise_nothing_and_lose_nothing(data_root: Pa
 
         damage()
     total = sum(counts.values(), Counter())
-    assert total["read"] >= WANTED
+    assert total["read"] >= wanted
     assert total["in part"] >= 0.3 * total["read"]
     assert [name for name, counted in counts.items() if not counted["in part"]] == []

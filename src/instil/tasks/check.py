@@ -11,6 +11,7 @@ known format counts as one thing that was read and set aside.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -61,16 +62,21 @@ def files_under(path: Path) -> list[Path]:
     return found + closed
 
 
-def check(path: Path) -> Iterator[Checked]:
-    """What every file under a path is. Never raises for what a file holds.
+def check(path: Path, *, strict: bool = False) -> Iterator[Checked]:
+    """What every file under a path is. Never raises for what a file holds, unless `strict`.
 
     Raises:
-        DataError: if there is nothing at the path.
+        DataError: if there is nothing at the path; where strict, for the first row (or file) that is set aside.
     """
     for file in files_under(path):
         shown = file.name if file == path else file.relative_to(path).as_posix()
         # A file's name can be any bytes; what is printed or written as JSON cannot.
-        yield _row(shown.encode(errors="surrogateescape").decode(errors="replace"), reading_of(file))
+        shown = shown.encode(errors="surrogateescape").decode(errors="replace")
+        reading = reading_of(file)
+        if strict and reading.quarantined:
+            first = reading.quarantined[0]
+            raise DataError(f"{shown}, {first.where}: {first.reason}", remedy="Correct it, or check without --strict")
+        yield _row(shown, reading)
 
 
 def reading_of(path: Path) -> Reading:
@@ -129,6 +135,16 @@ def _row(shown: str, reading: Reading) -> Checked:
         quarantined=len(reading.quarantined),
         reasons=reading.reasons,
     )
+
+
+def reasons(rows: list[Checked]) -> list[tuple[str, int, int]]:
+    """Why rows were set aside: reason, rows, files; the commonest first."""
+    count: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for row in rows:
+        count.update(row.reasons)
+        files.update(row.reasons.keys())
+    return [(reason, number, files[reason]) for reason, number in count.most_common()]
 
 
 def totals(rows: list[Checked]) -> dict[str, int]:
