@@ -36,3 +36,8 @@ def test_a_companion_is_named_and_counted(tmp_path: Path, name: str, content: by
 def test_broken_lines_of_prose_are_set_aside(tmp_path: Path) -> None:
     reading = reading_of(write(tmp_path, "book.txt", b"Call me\n\xff\xfe Ishmael\nSome years ago\n"))
     assert (reading.format, reading.accepted, reading.reasons) == ("prose", 2, {"not UTF-8": 1})
+
+
+def test_a_lone_carriage_return_in_a_header_is_no_failure(tmp_path: Path) -> None:
+    assert reading_of(write(tmp_path, "x.csv", b"dataset,a\rb,licence\n1,2,3\n")).format == "catalogue"
+    assert reading_of(write(tmp_path, "y.csv", b"one,a\rb,two\n1,2,3\n")).format == "unknown"

@@ -103,7 +103,8 @@ def _is_catalogue(path: Path, head: bytes) -> bool:
         return len(set(_CATALOGUE_JSON.findall(head))) >= 2
     if suffix not in (".csv", ".tsv"):
         return False
-    header = head.split(b"\n", 1)[0].decode("utf-8", "replace").strip().lower()
+    # A line may be of old ends, or broken: a lone \r ends no row here, and csv refuses one inside a field.
+    header = head.split(b"\n", 1)[0].decode("utf-8", "replace").replace("\r", " ").strip().lower()
     columns = next(csv.reader([header], delimiter="\t" if suffix == ".tsv" else ","), [])
     return len(columns) >= 3 and len(_CATALOGUE_COLUMNS & {column.strip() for column in columns}) >= 1
 
