@@ -23,7 +23,9 @@ def test_every_real_row_renders_with_every_template(data_root: Path, name: str) 
         for template in task.templates:
             made = template.render(row, seed=0)
             assert "\\n" not in made.input
-            if template.cot:
+            if template.inverted:
+                assert "Options:" not in made.input + made.target
+            elif template.cot:
                 assert final_answer(made.target) == made.answer.removesuffix(".")
                 assert made.rationale in made.target
                 assert made.options == ()
@@ -51,7 +53,10 @@ def test_files_that_list_options_have_templates_that_hide_them(data_root: Path) 
     assert "Options" not in made["direct-open"].input
     assert (made["direct-open"].target, made["direct-open"].options[:3]) == ("1120", ("300", "992", "1120"))
     assert made["cot-open"].target.endswith("So the answer is 1120.")
-    assert {template.shows_options for template in aqua.templates} == {True, False}
+    straight = [template for template in aqua.templates if not template.inverted]
+    assert {template.shows_options for template in straight} == {True, False}
+    assert made["inverse-ask"].input == "Write a question whose answer is: 1120"
+    assert made["inverse-ask"].target == row.fields["bare_question"]
     (gsm8k,) = READER.read(data_root / "flan_cot" / "gsm8k_train.tsv.gz").tasks
     assert gsm8k.templates == TEMPLATES
     assert {template.shows_options for template in gsm8k.templates} == {None}

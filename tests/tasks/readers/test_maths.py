@@ -75,8 +75,8 @@ def test_aqua_is_json_lines_and_its_options_lose_their_letters(data_root: Path) 
     for example in task.examples:
         for template in task.templates:
             made = template.render(example, seed=0)
-            assert made.target in made.options or template.cot
-            assert template.shows_options == ("(A) " in made.input)
+            assert made.target in made.options or template.cot or template.inverted
+            assert template.shows_options == ("(A) " in made.input) or template.inverted
 
 
 def test_promptsource_templates_of_aqua_render_on_its_rows(data_root: Path) -> None:

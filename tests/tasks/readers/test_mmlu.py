@@ -24,7 +24,7 @@ def test_every_real_file_is_read_whole(data_root: Path) -> None:
         for example in task.examples:
             for template in task.templates:
                 made = template.render(example, seed=0)
-                assert made.target in made.options
+                assert made.target in made.options or template.inverted
                 assert "\r" not in made.input
     assert rows == 814
 
@@ -57,7 +57,9 @@ def test_letters_are_asked_with_the_choices_and_texts_without(data_root: Path) -
     assert made["letter"].input.endswith("has order\nA. 4\nB. 8\nC. 12\nD. 6\nAnswer:")
     assert made["letter"].instruction.endswith("(with answers) about abstract algebra.")
     assert (made["letter"].target, made["text"].target, made["text"].options) == ("A", "4", ("4", "8", "12", "6"))
-    assert [template.shows_options for template in task.templates] == [True, True, False, False]
+    assert [template.shows_options for template in task.templates] == [True, True, False, False, None, None]
+    assert made["ask"].target == task.examples[0].fields["question"]
+    assert made["ask-with-choices"].target.endswith("has order\nA. 4\nB. 8\nC. 12\nD. 6")
 
 
 def test_none_na_and_nothing_are_choices_but_nothing_is_no_answer(tmp_path: Path) -> None:

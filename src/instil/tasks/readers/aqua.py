@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.records import Example
-from instil.tasks.readers.phrasing import direct, reasoned
+from instil.tasks.readers.phrasing import direct, inverse, reasoned
 from instil.tasks.readers.plain import rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in, texts_in
 from instil.tasks.readers.rows import examples_of, has_rows
@@ -45,6 +45,15 @@ TEMPLATES = (
         options="letters",
         lists_options=True,
         answer="{{ correct }}",
+    ),
+    inverse("ask", "Make up a problem whose answer is: {{ answer }}", "{{ question }}"),
+    inverse("ask-solved", "{{ rationale }}\n\nWhich problem does this solve?", "{{ question }}", cot=True),
+    inverse("explain", "{{ question }}\nThe answer is {{ answer }}. Show why.", "{{ rationale }}", cot=True),
+    inverse(
+        "ask-and-solve",
+        "Make up a problem whose answer is {{ answer }}, and solve it.",
+        "Problem: {{ question }}\nSolution: {{ rationale }}",
+        cot=True,
     ),
 )
 CITATION = "Ling et al. 2017, Program Induction by Rationale Generation, arXiv:1705.04146"

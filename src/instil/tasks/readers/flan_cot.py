@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from instil.records import Example
-from instil.tasks.readers.phrasing import direct, reasoned
+from instil.tasks.readers.phrasing import direct, inverse, reasoned
 from instil.tasks.readers.query_wellformedness import is_rated
 from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.source import Damage, Source
@@ -96,6 +96,36 @@ OPEN = (
     ),
 )
 
+#: Where the answer is a letter, it has to be said in words for the question to be asked for.
+INVERSE = (
+    inverse("inverse-ask", "Write a question whose answer is: {{ choice }}", "{{ bare_question }}"),
+    inverse("inverse-answer", "Answer: {{ choice }}\nQuestion:", "{{ bare_question }}"),
+    inverse(
+        "inverse-question",
+        "{{ rationale | sentence }} The answer is {{ choice }}.\n\nWrite the question that this answers.",
+        "{{ bare_question }}",
+        cot=True,
+    ),
+    inverse(
+        "inverse-question-and-answer",
+        "Rationale: {{ rationale }}\n\nWrite the question that it reasons about, and its answer.",
+        "Question: {{ bare_question }}\nAnswer: {{ choice }}",
+        cot=True,
+    ),
+    inverse(
+        "inverse-rationale",
+        "{{ bare_question }}\n\nThe answer is {{ choice }}. Explain why.",
+        "{{ rationale }}",
+        cot=True,
+    ),
+    inverse(
+        "inverse-question-and-rationale",
+        "Make up a question whose answer is {{ choice }}, and explain why it is.",
+        "Question: {{ bare_question }}\nExplanation: {{ rationale }}",
+        cot=True,
+    ),
+)
+
 #: Cluster and licence of the sets that FLAN ships, by the first word of the file's name.
 SETS = {
     "aqua": ("math word problems", "Apache-2.0"),
@@ -144,7 +174,7 @@ class FlanCot:
                     name=f"cot/{title}",
                     cluster=cluster,
                     collection="cot",
-                    templates=(*LISTING, *OPEN) if any(row.fields["choices"] for row in examples) else TEMPLATES,
+                    templates=_templates(examples),
                     examples=examples,
                     licence=licence,
                     source=title,
@@ -153,6 +183,14 @@ class FlanCot:
                 )
             )
         return reading
+
+
+def _templates(examples: list[Example]) -> tuple[Template, ...]:
+    """Those that fit what the file holds."""
+    if not any(row.fields["choices"] for row in examples):
+        return TEMPLATES
+    lettered = any(row.fields["choice"] != row.fields["answer"] for row in examples)
+    return (*LISTING, *OPEN, *(INVERSE if lettered else ()))
 
 
 def _fields(line: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instil.records import Example
-from instil.tasks.readers.phrasing import direct
+from instil.tasks.readers.phrasing import direct, inverse
 from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows
 from instil.tasks.readers.source import Source
@@ -46,6 +46,12 @@ TEMPLATES = (
     ),
     direct("text", "{{ question }}", options="options"),
     direct("text-subject", "Here is a question about {{ subject }}.\n{{ question }}\nAnswer:", options="options"),
+    inverse("ask", "Write an exam question about {{ subject }} whose answer is: {{ answer }}", "{{ question }}"),
+    inverse(
+        "ask-with-choices",
+        "Make up a multiple choice question about {{ subject }}. The right choice is: {{ answer }}",
+        f"{{{{ question }}}}\n{_LISTED}",
+    ),
 )
 CITATION = "Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, arXiv:2009.03300"
 

@@ -67,5 +67,13 @@ def reasoned(
     )
 
 
+def inverse(name: str, shown: str, target: str, *, cot: bool = False) -> Template:
+    """A template that asks for the question, or for the rationale, given the answer.
+
+    Where there is none, settings turn the others round; a template that answers by a letter says too little for that.
+    """
+    return Template(name, shown, target, cot=cot, inverted=True)
+
+
 def _choices(field: str) -> str | None:
     return f"{{{{ {field} | join('|||') }}}}" if field else None
