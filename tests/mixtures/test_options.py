@@ -201,6 +201,21 @@ def test_a_task_without_options_cannot_be_shown_with_them() -> None:
     assert len(phrasings(task(COT), Setting(cot=True, options=True))) == 1
 
 
+def test_options_that_are_labels_without_texts_have_nothing_to_list() -> None:
+    for options in (["(A)", "(B)", "(C)"], ["A", "B"], ["1", "2", "3"], ["a)", "b)"]):
+        with pytest.raises(RenderRefused, match="labels themselves"):
+            shown("dashes", row(options[0], options))
+        assert phrasings(task(DIRECT, COT, options=options), Setting(options=True)) == ()
+    assert shown("lettered", row("B", ["B", "A"])).target == "(A)"  # in another order they are texts
+
+
+def test_a_chain_of_thought_lists_the_choices_that_its_own_template_names() -> None:
+    own = Template("own", "{{ q }}", "It is {{ a }}.", answer_choices="{{ a }} ||| maybe", cot=True, answer="{{ a }}")
+    rendered = shown("lettered", row("no"), own)
+    assert rendered.input.endswith("(A) no\n(B) maybe")
+    assert (rendered.target, rendered.options) == ("It is (A).", ())
+
+
 def test_styles_are_chosen_by_name_and_other_names_refused() -> None:
     assert style_names(None) == tuple(STYLES)
     assert style_names(["stars", "stars", "lines"]) == ("stars", "lines")

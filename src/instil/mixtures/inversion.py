@@ -12,8 +12,8 @@ wordings that the prompt's seed draws; chains of thought permute question, answe
     answer               ->  question, rationale
 
 The question is the rendered input without a last line such as `A:`. Where one field of the row (`question`, `input`,
-`inputs`) makes up most of that input, the field alone is the question: a model should learn to ask, and not to repeat a
-template's words.
+`inputs`) makes up most of that input, or the template asks for reasoning in words of its own, the field alone is the
+question: a model should learn to ask, and not to repeat a template's words.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from instil.records import Example, Exemplar
 from instil.tasks.template import Rendered, Renderer, RenderRefused
 
 #: Fields that hold a question alone.
-_QUESTIONS = ("question", "input", "inputs")
+_QUESTIONS = ("question", "bare_question", "input", "inputs")
 #: A last line that asks for the answer is no part of the question.
 _CUE = re.compile(r"\n[^\n]{0,40}:\s*\Z")
 
@@ -113,7 +113,7 @@ class Inverted:
             RenderRefused: if it has no question, or a chain of thought no rationale.
         """
         rendered = self.inner.render(example, seed=seed)
-        question = _question(rendered, example)
+        question = _question(rendered, example, cot=self.cot)
         if not question:
             raise self._refused(example, "no question to ask for", "has no question")
         if not self.cot:
@@ -135,10 +135,10 @@ class Inverted:
         return RenderRefused(f"template {self.name!r}, row {example.key!r} {message}", reason=reason)
 
 
-def _question(rendered: Rendered, example: Example) -> str:
+def _question(rendered: Rendered, example: Example, *, cot: bool) -> str:
     shown = _CUE.sub("", rendered.input).strip()
     for name in _QUESTIONS:
         held = example.fields.get(name)
-        if isinstance(held, str) and 2 * len(held.strip()) > len(shown) and held.strip() in shown:
-            return held.strip()
+        if isinstance(held, str) and held.strip() in shown and (cot or 2 * len(held.strip()) > len(shown)):
+            return held.strip() or shown
     return shown

@@ -15,6 +15,7 @@ What lists of options hold, and what becomes of it:
 - fewer than two options are no choice: the prompt is refused, and another is drawn;
 - an option of several lines is shown under labels only, where it can be told where it ends; one that holds the comma or
   semicolon of a one-line style is never shown in that style;
+- options that are labels themselves (A, B, C) have nothing to list, and the prompt is refused as well;
 - an answer that is not among the options is never labelled;
 - the 27th letter is AA.
 
@@ -207,9 +208,11 @@ class WithOptions:
         return replace(shown, input=_placed(shown.input, _list(style, options, seed)), target=target)
 
     def _options(self, rendered: Rendered, example: Example) -> tuple[str, ...]:
-        options = distinct(rendered.options or listed_in(example))
+        options = distinct(rendered.choices or rendered.options or listed_in(example))
         if len(options) < 2:
             raise self._refused(example, "no options", "has fewer than two options")
+        if only_labels(options):
+            raise self._refused(example, "options without texts", "has options that are labels themselves")
         return options
 
     def _drawn(self, options: Sequence[str], example: Example, labels_fit: bool, seed: int) -> OptionStyle:
@@ -244,23 +247,38 @@ def with_options(templates: Sequence[Renderer], examples: Sequence[Example], sty
         styles: the names of the styles to draw from.
     """
     first = [examples[row] for row in range(min(len(examples), 8))]
-    held = any(len(distinct(listed_in(example))) > 1 for example in first)
+    held = any(_listable(listed_in(example)) for example in first)
     found: list[Renderer] = []
     for template in templates:
         if template.shows_options:
             found.append(template)
-        elif held or any(len(distinct(_options_of(template, example))) > 1 for example in first):
+        elif (held and not _own(template)) or any(_listable(_choices(template, example)) for example in first):
             found.append(WithOptions(template, tuple(styles)))
     return found
 
 
-def _options_of(template: Renderer, example: Example) -> tuple[str, ...]:
-    if template.cot or not getattr(template, "answer_choices", True):
-        return ()  # known without rendering
+def _own(template: Renderer) -> bool:
+    """Whether a template names its choices itself; a renderer that is no `Template` may."""
+    return bool(getattr(template, "answer_choices", True))
+
+
+def _choices(template: Renderer, example: Example) -> tuple[str, ...]:
     try:
-        return template.render(example, seed=0).options
+        rendered = template.render(example, seed=0) if _own(template) else None
     except TemplateError:
         return ()
+    return (rendered.choices or rendered.options) if rendered else ()
+
+
+def _listable(options: Sequence[str]) -> bool:
+    kept = distinct(options)
+    return len(kept) > 1 and not only_labels(kept)
+
+
+def only_labels(options: Sequence[str]) -> bool:
+    """Whether options are A, B, C or (1), (2), (3) without the texts that these stand for: nothing to list."""
+    bare = [option.strip("()[]. :").upper() for option in options]
+    return any(bare == [_count(first, place) for place in range(len(bare))] for first in ("A", "1"))
 
 
 def _place(answer: str, options: Sequence[str]) -> int | None:

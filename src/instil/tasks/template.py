@@ -25,7 +25,7 @@ from instil.errors import TemplateError
 from instil.fingerprint import fingerprint
 from instil.records import Example, Exemplar, Message
 from instil.tasks.budget import BoundError, Bounds, Budget
-from instil.tasks.sandbox import Compiled, compiled
+from instil.tasks.sandbox import GLOBALS, Compiled, compiled
 
 #: Splits input from target, and one answer choice from the next, in a template's text.
 SEPARATOR = "|||"
@@ -50,6 +50,8 @@ class Rendered:
     """For a chain of thought: the final answer inside the target."""
     rationale: str = ""
     """For a chain of thought: the reasoning inside the target."""
+    choices: tuple[str, ...] = ()
+    """The answers that the template's own `answer_choices` name, also where the target reasons."""
     option_style: str = ""
     """In which style the setting had the options listed; empty where it did not."""
     messages: tuple[Message, ...] = ()
@@ -163,9 +165,9 @@ class Template:
         Raises:
             TemplateError: if a part does not compile.
         """
-        parts = (self.input, self.target, self.answer_choices, self.instruction, self.answer, self.rationale)
-        names = {name for part in parts if part for name in self._compiled(part).fields}
-        return frozenset(names - {"answer_choices"}) | ({self.references} if self.references else frozenset())
+        names = {name for part in self._marked if part for name in self._compiled(part).fields}
+        own = {"answer_choices", "number"} if self.exemplar else {"answer_choices"}
+        return frozenset(names - own) | ({self.references} if self.references else frozenset())
 
     def render(self, example: Example, *, seed: int) -> Rendered:
         """Phrase an example.
@@ -175,7 +177,7 @@ class Template:
             TemplateError: if the template is broken or tries what the sandbox does not give.
         """
         budget = Budget(self.bounds, seed)
-        values: dict[str, Any] = dict(example.fields)
+        values: dict[str, Any] = {**GLOBALS, **example.fields}
         options: tuple[str, ...] = ()
         if self.answer_choices:
             text = self._run(self.answer_choices, values, budget, example)
@@ -193,17 +195,18 @@ class Template:
             target = self._run(self.target, values, budget, example).strip()
         if not target:
             raise self._refused(example, "empty target", "gives an empty target")
-        if not (shown.isascii() and target.isascii()):
-            self._check_text(shown + target, example)
         instruction = self._run(self.instruction, values, budget, example).strip() if self.instruction else ""
         if not shown and not instruction:
             raise self._refused(example, "empty input", "gives an empty input")
+        references = self._references(values, target, example) if self.references else (target,)
+        self._check_texts((shown, target, instruction, *options, *references), example)
         return Rendered(
             input=shown,
             target=target,
             instruction=instruction,
             options=options,
-            references=self._references(values, target, example),
+            choices=tuple(values["answer_choices"]) if self.answer_choices else (),
+            references=references,
             answer=self._run(self.answer, values, budget, example).strip() if self.answer else "",
             rationale=self._run(self.rationale, values, budget, example).strip() if self.rationale else "",
         )
@@ -214,22 +217,23 @@ class Template:
             rendered = self.render(example, seed=seed)
             return Exemplar(input=rendered.input, target=rendered.target, example=example.key)
         budget = Budget(self.bounds, seed)
-        values = {**example.fields, "number": number}
+        values = {**GLOBALS, **example.fields, "number": number}
         shown, target = (self._run(part, values, budget, example).strip() for part in self.exemplar)
         if not target:
             raise self._refused(example, "empty target", "gives an empty target")
+        self._check_texts((shown, target), example)
         return Exemplar(input=shown, target=target, example=example.key)
 
-    def _check_text(self, text: str, example: Example) -> None:
+    def _check_texts(self, texts: tuple[str, ...], example: Example) -> None:
         """Half a surrogate pair can stand in JSON, but no tokenizer takes it."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise self._refused(example, "broken text", "gives half a surrogate pair") from None
+        for text in texts:
+            if not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise self._refused(example, "broken text", "gives half a surrogate pair") from None
 
     def _references(self, values: Mapping[str, Any], target: str, example: Example) -> tuple[str, ...]:
-        if not self.references:
-            return (target,)
         listed = values.get(self.references)
         if not isinstance(listed, (list, tuple)):
             raise self._refused(example, "missing field", f"needs a list in field {self.references!r}")
@@ -238,14 +242,20 @@ class Template:
 
     def _compiled(self, source: str) -> Compiled:
         try:
-            return compiled(source.replace(SEPARATOR, _MARK))
+            return compiled(self._marked[source])
         except TemplateError as error:
             said = error.message.replace(repr(_MARK[0])[1:-1], SEPARATOR)  # our own mark was never in the file
             raise TemplateError(f"template {self.name!r}: {said}", remedy=error.remedy) from None
 
+    @cached_property
+    def _marked(self) -> Mapping[str, str]:
+        """The parts with the mark for `|||`: made once, so that finding a compiled part costs no walk over its text."""
+        parts = (self.input, self.target, self.answer_choices, self.instruction, self.answer, self.rationale)
+        return {part: part.replace(SEPARATOR, _MARK) for part in (*parts, *(self.exemplar or ())) if part is not None}
+
     def _run(self, source: str, values: dict[str, Any], budget: Budget, example: Example) -> str:
         if "{" not in source:
-            return source.replace(SEPARATOR, _MARK)
+            return self._marked[source]
         program = self._compiled(source)
         try:
             return program.run(values, budget)
