@@ -31,6 +31,7 @@ from tokenizers import Tokenizer
 from instil.errors import DataError, ModelError, TemplateError
 from instil.mixtures.boundary import prefix_ids, reader, writer
 from instil.mixtures.chat import Chat
+from instil.mixtures.words import Words
 from instil.records import ChatSource, Encoded, Prompt, PromptFormat
 
 #: Below this a prompt of a few words and its answer would be cut to shreds.
@@ -144,6 +145,7 @@ class Encoder:
         self.prefix = [] if self.chat else prefix_ids(tokenizer)
         self._reader = reader(tokenizer)
         self._writer = writer(tokenizer)
+        self._reads, self._writes = Words(self._reader), Words(self._writer)
 
     def encode(self, prompt: Prompt) -> Encoded:
         """One prompt with its answer.
@@ -248,7 +250,7 @@ class Encoder:
         if self.chat:
             return self.chat.write([prompt.target for prompt in prompts])
         texts = [prompt.continuation(self.form) for prompt in prompts]
-        return [item.ids for item in self._writer.encode_batch_fast(texts, add_special_tokens=False)]
+        return self._writes.encode(texts)
 
     def encode_continuation(self, text: str) -> list[int]:
         """Ids of a text that goes on from what was read: no blank gained in front, no end token."""
@@ -297,7 +299,7 @@ class Encoder:
         if self.chat:
             return self.chat.read([prompt.conversation(self.form, exemplars) for prompt, exemplars in wanted])
         texts = [prompt.text(self.form, exemplars) for prompt, exemplars in wanted]
-        return [self.prefix + item.ids for item in self._reader.encode_batch_fast(texts, add_special_tokens=False)]
+        return [self.prefix + ids for ids in self._reads.encode(texts)]
 
     def _drop_turns(self, prompt: Prompt, reading: Reading, budget: int) -> tuple[Prompt, Reading]:
         """The conversation without as many of its oldest turns as it takes to fit, or with the last one alone."""

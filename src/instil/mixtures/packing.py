@@ -31,9 +31,7 @@ def bucket(encoded: Sequence[Encoded], *, tokens_per_batch: int, pad_id: int = 0
         pad_id: what padded places hold.
     """
     rectangles = bucketed([len(item.ids) for item in encoded], tokens_per_batch)
-    return [
-        rectangle([[encoded[k]] for k in members], len(encoded[members[-1]].ids), pad_id) for members in rectangles
-    ]
+    return [rectangle([[encoded[k]] for k in members], len(encoded[members[-1]].ids), pad_id) for members in rectangles]
 
 
 def pack(encoded: Sequence[Encoded], *, length: int, rows: int = 1, pad_id: int = 0) -> list[Pack]:

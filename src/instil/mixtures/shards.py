@@ -82,7 +82,7 @@ class ShardWriter:
         ]
         columns["answer_start"] = [0 if item is None else item.answer_start for item in encoded]
         columns["exemplars_kept"] = [0 if item is None else item.exemplars_kept for item in encoded]
-        columns["cut"] = [0 if item is None else _CUTS.index(item.cut) for item in encoded]
+        columns["cut"] = ["" if item is None else item.cut for item in encoded]
         for name, numbers in zip(("pack", "row", "start"), laid, strict=True):
             columns[name] = [-1] * len(sizes)
             for k, number in zip(kept, numbers, strict=True):
@@ -105,7 +105,7 @@ class ShardWriter:
         arrays = {
             "ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)),
             "kind": pa.array(columns["kind"], pa.int8()),
-            "cut": pa.array(columns["cut"], pa.int8()),
+            "cut": pa.array(columns["cut"], pa.string()),
             **{
                 name: pa.array(columns[name], pa.int32())
                 for name in ("answer_start", "exemplars_kept", "pack", "row", "start")
@@ -151,9 +151,9 @@ class Shard:
         self._offsets: NDArray[np.int32] = listed.offsets.to_numpy()
         self._ids: NDArray[np.int32] = listed.values.to_numpy()
         self._numbers: dict[str, NDArray[Any]] = {
-            name: batch.column(name).to_numpy() for name in batch.schema.names if name not in ("ids", "text")
+            name: batch.column(name).to_numpy() for name in batch.schema.names if name not in ("ids", "cut", "text")
         }
-        self._text = batch.column("text")
+        self._cut, self._text = batch.column("cut"), batch.column("text")
         self._reports: list[dict[str, int]] = json.loads(batch.schema.metadata[b"reports"])
 
     def kind(self, row: int) -> int:
@@ -174,7 +174,7 @@ class Shard:
             self._ids[self._offsets[row] : self._offsets[row + 1]],
             int(numbers["answer_start"][row]),
             exemplars_kept=int(numbers["exemplars_kept"][row]),
-            cut=_CUTS[numbers["cut"][row]],
+            cut=self._cut[row].as_py(),
         )
 
     def packs(self, first: int, stop: int, packing: Packing, *, pad_id: int = 0) -> list[Pack]:
