@@ -32,6 +32,10 @@ class DataError(InstilError):
     """A data file, a row or a task that cannot be read."""
 
 
+class AbsentError(DataError):
+    """A place, a data set or a task that was asked for and is not there."""
+
+
 class TemplateError(InstilError):
     """A template that does not compile, names missing fields, or breaks the sandbox's bounds."""
 

@@ -150,7 +150,13 @@ class _Loader:
     def _open(self, source: SourceSpec, *, skip: bool) -> tuple[Task, ...]:
         from instil.tasks.registry import open_collection
 
-        hub = {"config": source.config, "split": source.split, "revision": source.revision}
+        hub = {
+            "config": source.config,
+            "split": source.split,
+            "revision": source.revision,
+            "where": source.where or None,
+            "task_column": source.task_column,
+        }
         found = open_collection(
             source.collection,
             self.data,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -66,6 +66,10 @@ class SourceSpec(Section):
     """For the collection `hub`: the split, `train` by default."""
     revision: str | None = None
     """For the collection `hub`: the commit, tag or branch of the data set."""
+    where: dict[str, str | list[str]] = Field(default_factory=dict)
+    """For the collection `hub`: only rows whose columns hold these values, as in {template_type: zs_opt}."""
+    task_column: str | None = None
+    """For the collection `hub`: the column that names the task of a row, where a data set holds many."""
     catalogue: str | None = None
     """Says cluster, licence, language and citation of tasks whose files do not: `flan-2021`, ..., or a YAML file."""
     tasks: list[str] | None = None
@@ -78,9 +82,21 @@ class SourceSpec(Section):
     """A file of templates that phrase the rows, in place of the collection's own."""
     phrasings: list[str] | None = None
     """Which templates to use: names or patterns; all by default. Tasks left without a template are left out."""
-    share: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Share of the prompts. Where every source has one, only their ratio matters. Where some have none, shares are
-    fractions below 1, and what they leave over is split among the others by size. By default all goes by size."""
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+                {"type": "null"},
+            ]
+        },
+    )
+    """Share of the prompts, or several by name ({A: 52, B: 46}: see `proportions`). Where every source has one, only
+    their ratio matters. Where some have none, shares are fractions below 1, and what they leave over is split among the
+    others by size. By default all goes by size."""
     cap: int | None = Field(default=None, ge=1)
     """At most so many examples of a task count towards its weight (all are used); the mixture's `cap` by default."""
     limit: int | None = Field(default=None, ge=1)
@@ -145,6 +161,8 @@ class MixtureSpec(Section):
     """Where the tasks come from."""
     seed: int = 0
     """Decides the order of tasks and examples, and every choice of template, setting and exemplar."""
+    proportions: str | None = None
+    """Which of the named shares of its sources hold, for recipes that were published with several."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """A task's weight is min(cap, number of examples) to the power 1 / temperature. 1 (default): examples-proportional;
     larger values bring tasks closer to equal weight."""
@@ -177,6 +195,24 @@ class MixtureSpec(Section):
 
     _settings = field_validator("settings")(_known_settings)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_shares(cls, raw: Any) -> Any:
+        """Each source with the one of its named shares that `proportions` chooses."""
+        sources = raw.get("sources") if isinstance(raw, Mapping) else None
+        if not isinstance(sources, list):
+            return raw
+        chosen = raw.get("proportions")
+        named = [source["share"] for source in sources if isinstance(source, Mapping) and _is_named(source)]
+        offered = list(dict.fromkeys(name for shares in named for name in shares))
+        if chosen is None and not named:
+            return raw
+        if not all(chosen in shares for shares in named) or not named:
+            said = f"proportions {chosen!r} are not named by every source" if named else "no source names its shares"
+            raise ValueError(f"{said}; " + (f"there are {', '.join(offered)}" if named else "leave proportions out"))
+        held = [{**one, "share": one["share"][chosen]} if _is_named(one) else one for one in sources]
+        return {**raw, "sources": held}
+
     @model_validator(mode="after")
     def _rules_agree(self) -> MixtureSpec:
         given = [source.share for source in self.sources if source.share is not None]
@@ -201,6 +237,10 @@ class MixtureSpec(Section):
         """How many of a task's `size` examples count towards its weight."""
         cap = self.cap if source.cap is None else source.cap
         return size if cap is None else min(cap, size)
+
+
+def _is_named(source: Any) -> bool:
+    return isinstance(source, Mapping) and isinstance(source.get("share"), Mapping)
 
 
 def exact(number: float) -> Fraction:

@@ -6,8 +6,8 @@
       "wmt16_translate/*": {cluster: translation}
 
 A source of a mixture names one: `catalogue: flan-2021` (shipped: flan-2021, flan-cot, p3), or a file of one's own.
-Names are matched without their collection, exactly first, then as patterns in the order of the file. What the catalogue
-does not say stays as the task has it.
+Names are matched without their collection, exactly first, then as patterns in the order of the file; for parts of a hub
+data set the part's own name counts, too. What the catalogue does not say stays as the task has it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Catalogue:
 
     def describe(self, task: Task) -> Task:
         """The task with what the catalogue says of it; the same task where it says nothing."""
-        title = task.name.partition("/")[2]
-        entry = self.tasks.get(title) or next(
-            (entry for pattern, entry in self.tasks.items() if fnmatchcase(title, pattern)), None
+        names = (task.name.partition("/")[2], task.source)
+        entry = next((self.tasks[name] for name in names if name in self.tasks), None) or next(
+            (entry for pattern, entry in self.tasks.items() if any(fnmatchcase(name, pattern) for name in names)), None
         )
         if entry is None:
             return task

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from instil.errors import DataError
+from instil.errors import AbsentError, DataError
 from instil.fingerprint import fingerprint
 from instil.records import Example
 from instil.tasks.readers import alpaca, flan, hh_rlhf, sharegpt, trl
@@ -124,7 +124,7 @@ def open_hub(
     Raises:
         DataError: if it cannot be had, or its rows cannot be phrased.
     """
-    folder = next((place for place in (base / path, Path(path)) if place.exists()), None)
+    folder = _folder(path, base)
     wanted = split or "train"
     title = "/".join(part for part in (folder.resolve().name if folder else path, config) if part)
     load = _loader(path, folder, config, revision, title)
@@ -154,15 +154,40 @@ def open_hub(
     )
 
 
+def configurations(path: str, base: Path, revision: str | None) -> list[str]:
+    """The names of a data set's configurations; none for a folder that `save_to_disk` wrote.
+
+    Raises:
+        DataError: if the data set cannot be had.
+    """
+    folder = _folder(path, base)
+    if folder is not None and any((folder / name).is_file() for name in _SAVED):
+        return []
+    datasets = _library()
+    try:
+        return list(datasets.get_dataset_config_names(path if folder is None else str(folder), revision=revision))
+    except Exception as error:  # noqa: BLE001 - whatever a library or the network makes of it
+        raise _explained(error, path, "") from None
+
+
+def _folder(path: str, base: Path) -> Path | None:
+    """The folder that a path names, if it is no name on the hub."""
+    return next((place for place in (base / path, Path(path)) if place.exists()), None)
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise DataError("hub data sets need the package `datasets`", remedy="pip install 'instil[hub]'") from None
+    return datasets
+
+
 def _loader(
     path: str, folder: Path | None, config: str | None, revision: str | None, title: str
 ) -> Callable[[str], Any]:
     """What loads a split."""
-    try:
-        import datasets
-    except ImportError:
-        raise DataError("hub data sets need the package `datasets`", remedy="pip install datasets") from None
-
+    datasets = _library()
     if folder is not None and any((folder / name).is_file() for name in _SAVED):
         for option, given in (("config", config), ("revision", revision)):
             if given is not None:
@@ -213,9 +238,9 @@ def _explained(error: Exception, title: str, split: str) -> DataError:
         return DataError(f"{title} has several configurations", remedy=f"Give `config`, one of {_listed(found[1])}")
     if isinstance(error, ConnectionError) or "offline" in said.lower() or "Couldn't reach" in said:
         remedy = "Check the connection (and HF_HUB_OFFLINE), or give the path of a folder written by `save_to_disk`"
-        return DataError(f"{title} cannot be reached on the hub", remedy=remedy)
+        return AbsentError(f"{title} cannot be reached on the hub", remedy=remedy)
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{title}: nothing that `datasets` can read", remedy="Check the name or the path")
+        return AbsentError(f"{title}: nothing that `datasets` can read", remedy="Check the name or the path")
     return DataError(f"{title} cannot be loaded ({type(error).__name__}: {said[:200]})", remedy="Check path and split")
 
 

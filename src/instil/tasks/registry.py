@@ -24,10 +24,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from instil.errors import DataError
+from instil.errors import AbsentError, DataError
 from instil.tasks import cache
 from instil.tasks.formats import DECLARED
-from instil.tasks.hub import open_hub
+from instil.tasks.hub_parts import open_parts
 from instil.tasks.readers.plain import Plain, rows_of
 from instil.tasks.readers.promptsource import task_of
 from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
@@ -48,11 +48,7 @@ OWN = {
 }
 
 #: What the collection `hub` takes besides.
-HUB_OPTIONS = ("config", "split", "revision")
-
-
-class AbsentError(DataError):
-    """A place or a task that was asked for and is not there."""
+HUB_OPTIONS = ("config", "split", "revision", "where", "task_column")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +118,12 @@ def open_collection(
     base = Path(root) if root is not None else Path()
     _refuse_unused(name, path=path, columns=columns, options=options)
     if name in OWN:
-        found = _own(name, base, path, columns, templates, options)
+        found = _own(name, base, path, columns, templates, tasks, skip_absent, options)
     elif name in DECLARED:
         found = _from_folder(DECLARED[name], base, path, tasks, skip_absent)
     else:
         found = _from_plugin(name, options)
-    if name not in DECLARED:
+    if name not in DECLARED and name != "hub":  # which chooses among its parts before they are opened
         found = Collection(name, *_selected(found.tasks, tasks, name, base, skip_absent), found.quarantined)
     if templates is not None and name not in OWN:
         file = template_file(_place(base, templates, "templates"))
@@ -204,6 +200,8 @@ def _own(
     path: str | None,
     columns: Mapping[str, str] | None,
     templates: str | None,
+    tasks: Sequence[str] | None,
+    skip: bool,
     options: Mapping[str, Any],
 ) -> Collection:
     if path is None:
@@ -211,8 +209,10 @@ def _own(
         raise DataError(f"collection {name!r} needs a path", remedy=f"Say where its rows are, such as {example}")
     if name == "hub":
         named = None if templates is None else template_file(_place(base, templates, "templates"))
-        task = open_hub(path, base=base, columns=columns, templates=named, **options)
-        return Collection(name, [task], (), {} if named is None else named.quarantined)
+        parts, absent = open_parts(path, base=base, tasks=tasks, columns=columns, templates=named, **options)
+        if absent and not (skip and parts):
+            raise AbsentError(f"{path} has no task {absent[0]!r}", remedy="`instil tasks list hub --path` names them")
+        return Collection(name, parts, tuple(absent), {} if named is None else named.quarantined)
     place = _place(base, path, f"collection {name!r}")
     if name == "promptsource" and templates is None:
         raise DataError("collection 'promptsource' needs templates", remedy="Give a promptsource templates.yaml")
