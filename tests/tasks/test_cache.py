@@ -280,7 +280,7 @@ def written(tasks: Sequence[Sequence[Example]]) -> Iterator[MappedRows]:
     path.parent.mkdir(exist_ok=True)
     writer = Writer(path)
     places = [writer.add(rows) for rows in tasks]
-    writer.close({})
+    writer.close([])
     file = open_mapped(path)
     file.check_all()
     return (file.rows(place) for place in places)
@@ -290,7 +290,7 @@ def test_many_rows_are_cut_into_pieces_and_shared_fields_kept_once() -> None:
     rows = [Example(str(k), {"definition": "d" * 2000, "input": f"{k}" * 100}) for k in range(3000)]
     (again,) = written([rows])
     assert PIECE_BYTES // 1000 < again.per_piece < 3000
-    assert again.shared == {"definition": "d" * 2000}
+    assert again.file.shared(again.first, again.per_piece) == {"definition": "d" * 2000}
     for place in (0, 1, again.per_piece - 1, again.per_piece, 2999, -1):
         assert again[place] == rows[place]
     assert again[1490:1510:7] == rows[1490:1510:7]

@@ -39,7 +39,7 @@ SMALLEST_BYTES = 1 << 20
 #: Kept files up to this size are compared with their checksums when they are opened; of larger ones each piece when it
 #: is first read.
 CHECKED_WHOLE_BYTES = 128 << 20
-FORMAT = 1
+FORMAT = 2
 
 #: Renderers that can be written down and made again: frozen dataclasses of plain values, by the name they are kept by.
 RENDERERS: dict[str, type[Any]] = {"template": Template, "dialogue": Dialogue, "better": Better, "rating": Rating}
@@ -138,23 +138,16 @@ def _write(
     try:
         writer = Writer(Path(partial))
         templates: dict[str, int] = {}
-        tasks, aside = [], {}
+        tasks: list[str] = []
+        aside: dict[str, list[list[str]]] = {}
         for file, reading in _watched(read(), len(files), path.stem.rpartition("-")[0]):
             for task in reading.tasks:
                 states |= _states([Path(source.path) for source in task.files if source.path not in states])
                 tasks.append(_described(task, writer, templates))
             if reading.quarantined:
                 aside[str(file)] = [[row.where, row.reason] for row in reading.quarantined]
-        writer.close(
-            {
-                "format": FORMAT,
-                "code": code(),
-                "states": states,
-                "templates": list(templates),
-                "tasks": tasks,
-                "quarantined": aside,
-            }
-        )
+        about = {"format": FORMAT, "code": code(), "templates": list(templates), "quarantined": aside}
+        writer.close([json.dumps(about), json.dumps(states), *tasks])
         if not tasks or not _unchanged(states):
             return False
         os.replace(partial, path)  # noqa: PTH105 - the names are texts here
@@ -190,8 +183,8 @@ def _unchanged(states: Mapping[str, list[int]]) -> bool:
     return all(_state(name) == state for name, state in states.items())
 
 
-def _described(task: Task, writer: Writer, templates: dict[str, int]) -> dict[str, Any]:
-    """A task as plain data, its rows written."""
+def _described(task: Task, writer: Writer, templates: dict[str, int]) -> str:
+    """A task as JSON, its rows written."""
     fields = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
     numbers = [templates.setdefault(_spelled(template), len(templates)) for template in fields.pop("templates")]
     exemplars = fields.pop("exemplars")
@@ -203,8 +196,7 @@ def _described(task: Task, writer: Writer, templates: dict[str, int]) -> dict[st
         "fingerprint": task.fingerprint,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()},
     }
-    plain(described)
-    return described
+    return plain(described)
 
 
 def _spelled(renderer: Renderer) -> str:
@@ -273,36 +265,37 @@ def _open(path: Path) -> Found | None:
         return None
     try:
         file = open_mapped(path)
-        head = file.head
-        if head["format"] != FORMAT or head["code"] != code():
-            return None
-        if not _unchanged(head["states"]):
+        head = file.head()
+        about = json.loads(next(head))
+        if about["format"] != FORMAT or about["code"] != code() or not _unchanged(json.loads(next(head))):
             return None
         if path.stat().st_size <= CHECKED_WHOLE_BYTES:
             file.check_all()
     except (DamagedError, OSError) as error:
         log.info("%s is built anew: %s", path, error)
         return None
-    templates = [_respelled(text) for text in head["templates"]]
-    texts: dict[str, str] = {}
+    templates = [_respelled(text) for text in about["templates"]]
+    words: dict[Any, Any] = {}
     return Found(
-        [_task(described, templates, file, texts) for described in head["tasks"]],
-        {name: [Quarantined(*row) for row in rows] for name, rows in head["quarantined"].items()},
+        [_task(json.loads(text), templates, file, words) for text in head],
+        {name: [Quarantined(*row) for row in rows] for name, rows in about["quarantined"].items()},
     )
 
 
-def _task(described: Mapping[str, Any], templates: Sequence[Renderer], file: MappedFile, texts: dict[str, str]) -> Task:
-    values = dict(described)
+def _task(values: dict[str, Any], templates: Sequence[Renderer], file: MappedFile, words: dict[Any, Any]) -> Task:
+    """A task from its description. Words that repeat (clusters, licences, names of fields) are kept once."""
     known = values.pop("fingerprint")
     values["templates"] = tuple(templates[number] for number in values["templates"])
-    values["examples"] = file.rows(values["examples"])
-    values["exemplars"] = None if values["exemplars"] is None else file.rows(values["exemplars"])
+    values["templates"] = words.setdefault(values["templates"], values["templates"])
     values["files"] = tuple(SourceFile(*source) for source in values["files"])
+    for name in ("examples", "exemplars"):
+        if values[name] is not None:
+            values[name] = file.rows(values[name], words)
     for name, value in values.items():
-        if isinstance(value, str):  # clusters, licences and citations repeat
-            values[name] = texts.setdefault(value, value)
-        elif isinstance(value, list):
-            values[name] = tuple(value)
+        if isinstance(value, list):
+            values[name] = words.setdefault(tuple(value), tuple(value))
+        elif isinstance(value, str):
+            values[name] = words.setdefault(value, value)
     task = Task(**values)
     task.__dict__["fingerprint"] = known  # as `cached_property` keeps it
     return task

@@ -1,8 +1,9 @@
 """Rows in a memory-mapped Arrow file: read one at a time, however many there are; no row is in memory before.
 
-    file    one binary column, cut into pieces of about 256 KiB; the last piece is the head: what the rows are
-    piece   one task's rows, each a JSON list      ["id-7", "Who was ...?", ["A"]]
-    head    names: [definition, input, outputs]    shared: {definition: "In this task, ..."}, kept once
+    file    one binary column, cut into pieces of about 256 KiB; the last one is the head: what the rows are
+    piece   one task's rows: what they share, once, then each its own    {"definition": "In this task, ..."}
+                                                                         ["id-7", "Who was ...?", ["A"]]
+    head    names: [definition, input, outputs]
 
 `MappedRows` puts the three together again: Example("id-7", {definition: ..., input: ..., outputs: [...]}), the same
 fields in the same order as the reader gave. Every piece has a checksum that is compared when it is first touched.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -90,23 +91,19 @@ class Writer:
             for name in (names if alike else ())
             if len(rows) > 1 and all(fields[name] == rows[0][1][name] for _, fields in rows)
         }
-        texts = [_line(key, fields, shared if alike else None) for key, fields in rows]
-        per_piece = max(1, len(texts) * PIECE_BYTES // (1 + sum(map(len, texts))))
+        texts = ["{" + ",".join(f"{plain(name)}:{text}" for name, text in shared.items()) + "}"]
+        texts += [_line(key, fields, shared if alike else None) for key, fields in rows]
+        lines = [text.encode("utf-8", "surrogatepass") for text in texts]
+        per_piece = max(1, len(lines) * PIECE_BYTES // sum(map(len, lines)))
         first = len(self._checks)
-        for start in range(0, len(texts), per_piece):
-            self._checks.append(self._write(texts[start : start + per_piece]))
-        return {
-            "first": first,
-            "per_piece": per_piece,
-            "size": len(texts),
-            "names": names if alike else None,
-            "shared": {name: json.loads(text) for name, text in shared.items()},
-        }
+        for start in range(0, len(lines), per_piece):
+            self._checks.append(self._write(lines[start : start + per_piece]))
+        return {"first": first, "per_piece": per_piece, "size": len(rows), "names": names if alike else None}
 
-    def close(self, head: Mapping[str, Any]) -> None:
-        """Write the head and the end of the file."""
-        text = json.dumps({**head, "checks": self._checks}, separators=(",", ":")).encode()
-        self._write([b"%08x" % zlib.crc32(text) + text])
+    def close(self, head: Iterable[str]) -> None:
+        """Write the head, text by text, and the end of the file."""
+        texts = [json.dumps(self._checks).encode(), *(text.encode("utf-8", "surrogatepass") for text in head)]
+        self._write([b"%08x" % _check_of(texts), *texts])
         self.abandon()
 
     def abandon(self) -> None:
@@ -122,13 +119,21 @@ class Writer:
         return _check(batch)
 
 
-def _line(key: str, fields: Mapping[str, str], shared: Mapping[str, str] | None) -> bytes:
+def _line(key: str, fields: Mapping[str, str], shared: Mapping[str, str] | None) -> str:
     """A row as JSON: its key, then its own values, or all fields where rows differ in their names."""
     if shared is None:
         rest = ["{" + ",".join(f"{plain(name)}:{text}" for name, text in fields.items()) + "}"]
     else:
         rest = [text for name, text in fields.items() if name not in shared]
-    return f"[{','.join([plain(key), *rest])}]".encode("utf-8", "surrogatepass")
+    return f"[{','.join([plain(key), *rest])}]"
+
+
+def _check_of(texts: Iterable[bytes]) -> int:
+    """The checksum of the head."""
+    check = 0
+    for text in texts:
+        check = zlib.crc32(b"%d:" % len(text) + text, check)
+    return check
 
 
 def _check(batch: Any) -> int:
@@ -153,26 +158,53 @@ class MappedFile:
         try:
             self._map = pa.memory_map(str(path), "r")
             self._file = pa.ipc.open_file(self._map)
-            text: bytes = self._file.get_batch(self._file.num_record_batches - 1).column(0)[0].as_py()
-            if int(text[:8], 16) != zlib.crc32(text[8:]):
+            head = self._file.get_batch(self._file.num_record_batches - 1)
+            head.validate(full=True)  # a text that ends beyond the buffer would end the process
+            self._head = head.column(0)
+            self.stamp = self._head[0].as_py().decode()
+            if int(self.stamp, 16) != _check_of(text.as_py() for text in self._head[1:]):
                 raise DamagedError("its head is damaged")
-            self.head: dict[str, Any] = json.loads(text[8:])
-            self.stamp = text[:8].decode()
-            self._checks: list[int] = self.head.pop("checks")
+            self._checks: list[int] = json.loads(self._head[1].as_py())
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"not a whole file of rows ({type(error).__name__})") from None
         if len(self._checks) != self._file.num_record_batches - 1:
             raise DamagedError("pieces are missing")
         self._checked = bytearray(len(self._checks))
         self._pieces: dict[int, Any] = {}
+        self._shared: dict[int, Mapping[str, Any]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_mapped, (self.path, self.stamp)
 
-    def rows(self, place: Mapping[str, Any]) -> MappedRows:
-        """The rows of a task, by what `Writer.add` said of them."""
-        names = None if place["names"] is None else tuple(place["names"])
-        return MappedRows(self, place["first"], place["per_piece"], place["size"], names, place["shared"])
+    def head(self) -> Iterator[str]:
+        """The texts of the head."""
+        return (text.as_py().decode("utf-8", "surrogatepass") for text in self._head[2:])
+
+    def rows(self, place: Mapping[str, Any], words: dict[Any, Any] | None = None) -> MappedRows:
+        """The rows of a task.
+
+        Args:
+            place: what `Writer.add` said of them.
+            words: texts and names that were met before, each kept once.
+        """
+        known = {} if words is None else words
+        names = None if place["names"] is None else tuple(known.setdefault(name, name) for name in place["names"])
+        return MappedRows(self, place["first"], place["per_piece"], place["size"], known.setdefault(names, names))
+
+    def line(self, first: int, per_piece: int, number: int) -> Any:
+        """What a line of a task's pieces holds: number 0 what its rows share, number i + 1 row i."""
+        piece, line = divmod(number, per_piece)
+        text: bytes = self.piece(first + piece)[line].as_py()
+        return json.loads(text.decode("utf-8", "surrogatepass"))
+
+    def shared(self, first: int, per_piece: int) -> Mapping[str, Any]:
+        """The fields that all rows of a task share."""
+        found = self._shared.get(first)
+        if found is None:
+            if len(self._shared) >= _OPEN_PIECES:
+                self._shared.clear()
+            found = self._shared[first] = self.line(first, per_piece, 0)
+        return found
 
     def check_all(self) -> None:
         """Compare every piece with its checksum, through buffers that are given back: nothing stays resident.
@@ -258,8 +290,6 @@ class MappedRows(Sequence[Example]):
     size: int
     names: tuple[str, ...] | None
     """The fields of every row, in order; None where rows differ, and each says its own."""
-    shared: Mapping[str, Any]
-    """Fields that are the same in all rows."""
 
     def __len__(self) -> int:
         return self.size
@@ -273,13 +303,11 @@ class MappedRows(Sequence[Example]):
             return [self[place] for place in range(*index.indices(self.size))]
         if not -self.size <= index < self.size:
             raise IndexError(index)
-        piece, row = divmod(index % self.size, self.per_piece)
-        text: bytes = self.file.piece(self.first + piece)[row].as_py()
-        key, *values = json.loads(text.decode("utf-8", "surrogatepass"))
+        key, *values = self.file.line(self.first, self.per_piece, index % self.size + 1)
         if self.names is None:
             return Example(key, values[0])
-        own = iter(values)
-        return Example(key, {name: self.shared[name] if name in self.shared else next(own) for name in self.names})
+        shared, own = self.file.shared(self.first, self.per_piece), iter(values)
+        return Example(key, {name: shared[name] if name in shared else next(own) for name in self.names})
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(self.size))
