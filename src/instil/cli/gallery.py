@@ -49,8 +49,10 @@ Tokens = Annotated[
 
 
 def tasks_gallery(
-    collections: Annotated[list[str], typer.Argument(help="ni, cot, p3, ...: one or several.", metavar="COLLECTION")],
     out: Out,
+    collections: Annotated[
+        list[str] | None, typer.Argument(help="ni, cot, p3, ...; all that are there if left out.", metavar="COLLECTION")
+    ] = None,
     count: Count = 1,
     tasks: Annotated[list[str] | None, typer.Option("--tasks", help="Names, globs, or a file that lists them.")] = None,
     path: Annotated[str | None, typer.Option("--path", help="Another place than the collection's own.")] = None,
@@ -67,12 +69,12 @@ def tasks_gallery(
     Example: instil tasks gallery ni cot p3 --data ../data --out gallery.html
     """
     from instil.mixtures import filters
-    from instil.mixtures.compose import phrasings
     from instil.mixtures.settings import Setting
     from instil.tasks.registry import open_collection
 
+    names = collections or _present(data)
     found: list[Task] = []
-    for name in collections:
+    for name in names:
         found += open_collection(name, data, tasks=tasks, path=path).tasks
     if licence:
         found = filters.with_licence(found, licence)  # type: ignore[arg-type]  # an unknown class fits nothing
@@ -84,20 +86,19 @@ def tasks_gallery(
     with progress(len(found), "drawing") as advance:
         shown = []
         for task in found:
-            ways = [(setting, phrasings(task, setting)) for setting in wanted if _has_rows(task, setting)]
-            shown.append(_task(task, ways, task.size / rows, count, encoder))
+            shown.append(_task(task, _ways(task, wanted), task.size / rows, count, encoder))
             advance(1)
     _write(
         out,
         {
             "eyebrow": "instil tasks gallery",
-            "title": f"{len(found):,} tasks of {', '.join(collections)}",
+            "title": f"{len(found):,} tasks of {', '.join(names)}",
             "lead": f"{rows:,} rows in {len({task.cluster for task in found}):,} clusters.",
             "weighed_by": "rows",
             "unit": "tokens" if encoder else "characters",
             "tasks": shown,
             "notes": _notes(encoder, tokenizer),
-            "command": f"instil tasks gallery {' '.join(collections)}",
+            "command": f"instil tasks gallery {' '.join(names)}",
         },
     )
 
@@ -224,6 +225,7 @@ def _shown(row: dict[str, Any]) -> GalleryPrompt:
         "read": read,
         "written": written,
         "options": list(row["options"]),
+        "right": row["options"].index(row["target"]) if row["target"] in row["options"] else -1,
         "remark": row["refused"] if "refused" in row else remarks.get(row.get("cut", ""), ""),
     }
 
@@ -270,9 +272,30 @@ def _lengths(task: Task, encoder: Encoder | None) -> tuple[list[int], list[int]]
     return measure(asked), measure([one.target for one in phrased])
 
 
-def _has_rows(task: Task, setting: Setting) -> bool:
+def _ways(task: Task, settings: Sequence[Setting]) -> list[tuple[Setting, Sequence[Renderer]]]:
+    """The settings that a task can be shown in, with their templates; not those that change nothing for it."""
+    from instil.mixtures.compose import phrasings
+
     pool = task.size - 1 if task.exemplars is None else len(task.exemplars)
-    return pool > 0 or not setting.shots
+    ways = [(setting, phrasings(task, setting)) for setting in settings if pool > 0 or not setting.shots]
+    plain = [templates for setting, templates in ways if setting.name == "zero-shot"]
+    return [
+        (setting, templates)
+        for setting, templates in ways
+        if templates and not (setting.options is False and templates in plain)
+    ]
+
+
+def _present(data: Path | None) -> list[str]:
+    """The collections that lie under the data root."""
+    from instil.errors import DataError
+    from instil.tasks.formats import DECLARED
+
+    root = data or Path()
+    found = [name for name, declared in DECLARED.items() if (root / declared.folder).is_dir()]
+    if not found:
+        raise DataError(f"no collection lies under {root}", remedy="Name the folder of the data with --data")
+    return found
 
 
 def _setting(name: str, kind: type[Setting]) -> Setting:

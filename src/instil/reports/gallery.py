@@ -41,6 +41,8 @@ class GalleryPrompt(TypedDict):
     """Length of what is read, in the gallery's unit."""
     written: int
     options: Sequence[str]
+    right: int
+    """Number of the option that is the answer, from 0; -1 where none is."""
     remark: str
     """What a reader should know, such as that exemplars were cut."""
 
@@ -190,7 +192,7 @@ def _cut(prompt: GalleryPrompt, most: int) -> Mapping[str, Any]:
     query = _without_middle(prompt["query"], max(2 * most // 3, most - len(prompt["context"])))
     context = _without_middle(prompt["context"], max(most - len(query), most // 3))
     shown: dict[str, Any] = {**prompt, "query": query, "context": context}
-    return {key: value for key, value in shown.items() if value or key in ("read", "written")}
+    return {key: value for key, value in shown.items() if value or key in ("read", "written", "right")}
 
 
 def _without_middle(text: str, most: int) -> str:

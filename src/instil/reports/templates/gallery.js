@@ -61,7 +61,9 @@
   const chosen = new Map(FACETS.map(([name]) => [name, new Set()]));
   const wide = new Set();
   let shown = data.tasks, current = null, setting = null;
-  const names = new Map(data.tasks.map(task => [task.task, task]));
+  const whole = text => text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd"); // half a pair has no address
+  const address = task => "#" + encodeURIComponent(whole(task.task));
+  const names = new Map(data.tasks.map(task => [whole(task.task), task]));
   const rows = new Map();
   const haystack = new Map();
   function words(task) {
@@ -118,7 +120,7 @@
     if (!rows.has(task)) {
       const about = [task.cluster, task.licence_class === "permissive" ? "" : `${task.licence_class} licence`].filter(Boolean).join(" · ");
       const lengths = strip([["read", task.read], ["written", task.written]], `${spoken("read", task.read)}; ${spoken("written", task.written)}`);
-      const link = make("a", { href: "#" + encodeURIComponent(task.task), title: plain(task.task) }, make("span", {}, make("b", {}, plain(task.task)), make("small", {}, plain(about))), lengths, make("span", { class: "share" }, percent(task.weight)));
+      const link = make("a", { href: address(task), title: plain(task.task) }, make("b", {}, make("i", {}, percent(task.weight)), plain(task.task)), make("small", {}, plain(about)), lengths);
       rows.set(task, make("li", { class: "item" }, link));
     }
     return rows.get(task);
@@ -130,7 +132,9 @@
     current = task;
     const link = row(task).firstChild;
     link.setAttribute("aria-current", "true");
-    if (focus) { link.focus({ preventScroll: true }); link.scrollIntoView({ block: "nearest" }); }
+    if (focus) link.focus({ preventScroll: true });
+    const list = by("list"), top = link.offsetTop - list.offsetTop; // the list scrolls, the page stays where it is
+    if (top < list.scrollTop || top + link.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 3;
     const settings = [...new Set(task.prompts.map(prompt => prompt.setting))];
     if (!settings.includes(setting)) setting = settings[0];
     const facts = [["Source", task.source], ["Language", task.language], ["Metrics", task.metrics.join(", ")], ["Citation", task.citation]];
@@ -156,7 +160,7 @@
     if (!task.read.length) return make("p", { class: "note" }, "None of its first rows can be phrased by its templates.");
     return make("div", { class: "lengths" }, ...[["read", task.read], ["written", task.written]].flatMap(([kind, five]) => [
       make("span", { class: kind }, make("i", {}), kind), strip([[kind, five]], spoken(kind, five)),
-      make("span", { class: "numbers" }, `${count(five[2])} ${data.unit}, most ${count(five[0])} to ${count(five[4])}`),
+      make("span", { class: "numbers" }, `median ${count(five[2])} ${data.unit}, nine rows in ten ${count(five[0])} to ${count(five[4])}`),
     ]));
   }
   function tabs(settings) {
@@ -182,15 +186,15 @@
     for (const piece of item.answer || []) body.append(say("mark", {}, piece || "\u00b7"));
     const left = make("div", {}, body);
     if (item.options) {
-      const right = (item.answer || []).join("").trim();
-      left.append(make("div", { class: "under" }, "Options", make("ol", {}, ...item.options.map(option => say("li", { class: option.trim() === right ? "right" : undefined }, option)))));
+      left.append(make("div", { class: "under" }, "Options", make("ol", {}, ...item.options.map((option, place) => say("li", { class: place === item.right ? "right" : undefined }, option)))));
     }
     if (item.remark) left.append(say("div", { class: "under" }, item.remark));
     const written = new Map(current.templates).get(item.template);
     const source = make("figure", { class: "source" }, say("figcaption", {}, `Template ${item.template}`), template(written === undefined ? "" : data.texts[written]));
-    const head = (item.query || item.context || "").trim().replace(/\s+/g, " ").slice(0, 160);
+    const head = "→ " + (item.answer || []).join("").trim().replace(/\s+/g, " ").slice(0, 200);
+    const name = item.example || "";
     return make("details", { class: "prompt", open: number === 0 ? "" : undefined },
-      make("summary", {}, make("span", {}, plain(head)), make("small", {}, `row ${plain(item.example || "")} · ${count(item.read)} read, ${count(item.written)} written`)),
+      make("summary", {}, make("span", {}, plain(head)), make("small", {}, `row ${plain(name.length > 20 ? name.slice(0, 19) + "…" : name)} · ${count(item.read)} read, ${count(item.written)} written`)),
       make("div", { class: "sides" }, left, source));
   }
   function template(text) {
@@ -205,7 +209,7 @@
   function step(by_) {
     const place = shown.indexOf(current) + by_;
     const next = shown[Math.min(Math.max(place, 0), shown.length - 1)];
-    if (next) { history.replaceState(null, "", "#" + encodeURIComponent(next.task)); open(next, true); }
+    if (next) { history.replaceState(null, "", address(next)); open(next, true); }
   }
   function side(by_) {
     const tabs = [...by("task").querySelectorAll("[role=tab]")];
@@ -236,6 +240,7 @@
   document.querySelector(".heads .axis").append(...["1", "100", "10k"].map(text => make("span", {}, text)));
   document.querySelector(".heads .axis").title = `${data.unit} to read (grey) and to write (green)`;
   by("gallery").hidden = false;
+  if (matchMedia("(max-width: 860px)").matches) by("overview").open = false;
   refresh();
   follow();
   if (!current && data.tasks.length && !matchMedia("(max-width: 860px)").matches) open(data.tasks[0], false);
