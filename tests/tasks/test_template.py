@@ -37,6 +37,8 @@ def test_a_template_is_a_renderer_and_so_is_plain_python() -> None:
         name = "fixed"
         cot = False
         fingerprint = "f"
+        inverted = False
+        shows_options = None
 
         def render(self, example: Example, *, seed: int) -> object: ...
 

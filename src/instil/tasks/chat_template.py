@@ -283,9 +283,8 @@ class ChatTemplate:
 
     def _run(self, values: dict[str, Any]) -> str:
         program = _compiled(self.source)
-        context = program.new_context(values)
-        assert isinstance(context, RenderContext)
-        context.budget = Budget(self.bounds, 0)
+        names = {**program.environment.globals, **values}
+        context = RenderContext.of(program.environment, names, Budget(self.bounds, 0))
         try:
             return "".join(program.root_render_func(context))
         except _Raised as said:

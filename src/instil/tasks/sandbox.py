@@ -101,7 +101,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """
         super().__init__(undefined=undefined, finalize=show, optimized=False, cache_size=0, **options)
         self.growing = growing
-        self.globals = {"range": _range, "zip": zip, "dict": dict, "namespace": Namespace}
+        self.globals = dict(GLOBALS)
         self.filters = {**FILTERS, **TOOLS}
         self.tests = dict(TESTS)
 
@@ -136,7 +136,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Pay for what is handed over and for what can come back, then call."""
         assert isinstance(__context, RenderContext)
         budget = __context.budget
+        if kwargs:  # what Jinja hands over inside loops is for functions that look at the context: there are none here
+            kwargs.pop("_loop_vars", None)
+            kwargs.pop("_block_vars", None)
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if type(owner) is str and name != "join" and not kwargs and _TEXTS.issuperset(map(type, args)):
+            # Most calls: a listed method of a text, with texts or numbers. Nothing of it is left to look at.
+            budget.spend(_length_after(owner, name, args) + len(args))
+            return __obj(*args)
         if __obj is zip or (type(owner) is str and name == "join"):
             args = tuple(list(paid(__context, values)) for values in args)
         if type(owner) is str:
@@ -178,6 +185,9 @@ def _range(*ends: int) -> range:
     return numbers
 
 
+#: The names that a template sees beside the row's.
+GLOBALS: Mapping[str, Any] = {"range": _range, "zip": zip, "dict": dict, "namespace": Namespace}
+
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -190,6 +200,7 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 #: String methods that take the product of both lengths in the worst case: Python searches fast only forwards.
 _SLOW_SEARCHES = frozenset({"rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip"})
 _SEQUENCES = (str, list, tuple)
+_TEXTS = frozenset({str, int})
 
 
 def _pay_for_operation(budget: Budget, symbol: str, left: Any, right: Any) -> None:
@@ -217,8 +228,10 @@ def _pay_for_operation(budget: Budget, symbol: str, left: Any, right: Any) -> No
 
 def _length_after(text: str, method: str, arguments: tuple[Any, ...]) -> int:
     """How long the result of a string method can be; arguments of the wrong kind are left for Python to refuse."""
-    if method == "replace" and len(arguments) >= 2 and all(isinstance(part, str) for part in arguments[:2]):
-        return len(text) + (text.count(arguments[0]) * len(arguments[1]))
+    if method == "replace" and len(arguments) >= 2:
+        old, new = arguments[:2]
+        if isinstance(old, str) and isinstance(new, str):
+            return len(text) + text.count(old) * len(new)
     if method == "join" and arguments:
         parts = [part for part in arguments[0] if isinstance(part, str)]
         return sum(map(len, parts)) + len(text) * len(parts) + 1
@@ -240,11 +253,14 @@ class Compiled:
     """The names that it takes from the row."""
     growing: bool
 
-    def run(self, values: dict[str, Any], budget: Budget) -> str:
-        """The text for one row. Raises whatever went wrong: `tasks.template` gives it a name."""
-        context = self.template.new_context(copied(values) if self.growing else values)
-        assert isinstance(context, RenderContext)
-        context.budget = budget
+    def run(self, names: dict[str, Any], budget: Budget) -> str:
+        """The text for one row. Raises whatever went wrong: `tasks.template` gives it a name.
+
+        Args:
+            names: the row's fields and `GLOBALS`; they are not changed.
+            budget: what the run may do.
+        """
+        context = RenderContext.of(self.template.environment, copied(names) if self.growing else names, budget)
         return "".join(self.template.root_render_func(context))
 
 
