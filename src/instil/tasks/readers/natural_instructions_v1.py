@@ -91,7 +91,7 @@ class NaturalInstructionsV1:
                     exemplars=_worked(content, shared) or None,
                     metrics=("rouge_l", "exact_match"),
                     licence="Apache-2.0 (collection); "
-                    + ("CC BY 4.0 (ROPES)" if "_ropes_" in source.stem else "source not stated"),
+                    + ("CC BY 4.0 (ROPES)" if "_ropes_" in source.stem else "not stated (source)"),
                     source=source.stem,
                     citation=CITATION,
                     content=content_of(files),
