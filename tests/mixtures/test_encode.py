@@ -9,118 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tests.mixtures.families import BYTES, FAMILIES, LETTERS, LOSSLESS, SPECIAL, byte_level, tokenizer_of
+from tokenizers import Tokenizer
 
 from instil.errors import DataError, ModelError
 from instil.mixtures.encode import Encoder, EncodingReport
 from instil.records import Exemplar, Prompt, PromptFormat
 
-CORPUS = [
-    "The capital of France is Paris. Answer: Paris, yes, no, maybe, 1 2 3 42\n",
-    "hello world of tokens and more words\n\nhere is the end  of it all, isn't it?\tQuestion: answering\n",
-] * 5
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-SPECIAL = ["<unk>", "</s>", "<s>"]
 FORMS = [PromptFormat(), PromptFormat(separator="\nAnswer: "), PromptFormat(separator=" "), PromptFormat("\n\n", "\n")]
-
-
-def byte_level(*, add_prefix_space: bool) -> Tokenizer:
-    """As GPT-2, Llama 3 and Qwen (no prefix) or RoBERTa (prefix)."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=420, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-def split_then_bytes() -> Tokenizer:
-    """As Llama 3 and Qwen write it: a sequence of pre-tokenizers."""
-    tokenizer = byte_level(add_prefix_space=False)
-    words = Regex(r"\s?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    return tokenizer
-
-
-def sentencepiece(scheme: str) -> Tokenizer:
-    """As Llama 2 and Mistral: BPE over words that start with a blank, unknown characters as bytes."""
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
-    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=SPECIAL + BYTES, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    blanks = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    tokenizer.decoder = decoders.Sequence(blanks)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
-    return tokenizer
-
-
-def llama_two() -> Tokenizer:
-    """As Llama 2's own file: the blank comes from the normaliser."""
-    tokenizer = sentencepiece("always")
-    tokenizer.pre_tokenizer = None  # type: ignore[assignment]
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    return tokenizer
-
-
-def unigram() -> Tokenizer:
-    """As T5: Unigram, an end token after every text, blanks on the left stripped."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip(left=True, right=False)])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False, initial_alphabet=list(LETTERS)
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return tokenizer
-
-
-def word_piece() -> Tokenizer:
-    """As BERT, which loses case and white space."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=200, special_tokens=SPECIAL, show_progress=False, initial_alphabet=list(LETTERS)
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 1)]
-    )
-    return tokenizer
-
-
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?'()-"
-FAMILIES = {
-    "byte-level": lambda: byte_level(add_prefix_space=False),
-    "byte-level with prefix": lambda: byte_level(add_prefix_space=True),
-    "split, then bytes": split_then_bytes,
-    "metaspace always": lambda: sentencepiece("always"),
-    "metaspace first": lambda: sentencepiece("first"),
-    "llama 2": llama_two,
-    "unigram": unigram,
-    "wordpiece": word_piece,
-}
-LOSSLESS = [
-    "byte-level",
-    "byte-level with prefix",
-    "split, then bytes",
-    "metaspace always",
-    "metaspace first",
-    "llama 2",
-]
-
-
-@cache
-def tokenizer_of(family: str) -> Tokenizer:
-    return FAMILIES[family]()
 
 
 @cache
@@ -172,7 +68,7 @@ def test_a_continuation_gains_no_blank(family: str) -> None:
     tokenizer, encoder = tokenizer_of(family), encoder_of(family)
     with_blank, without = encoder.encode_continuation(" Paris"), encoder.encode_continuation("Paris")
     read = encoder.read([Prompt("Q", "")], 8)[0].ids[len(encoder.prefix) :]
-    if family != "wordpiece":
+    if family not in ("wordpiece", "words only"):
         assert tokenizer.decode(read + with_blank) == tokenizer.decode(read) + " Paris"
         assert tokenizer.decode(read + without) == tokenizer.decode(read) + "Paris"
         assert with_blank == tokenizer.encode("x Paris", add_special_tokens=False).ids[-len(with_blank) :]
