@@ -509,3 +509,27 @@ def test_every_example_can_be_kept_as_json(data_root: Path) -> None:
             for example in [task.examples[0], task.examples[task.size - 1]]:
                 again = Example(example.key, json.loads(json.dumps(dict(example.fields))))
                 assert again == Example(example.key, dict(example.fields))
+
+
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [
+        ({"messages": HI + HELLO}, {"messages": HI + NO}),
+        ({"prompt": "Hi", "chosen": "x", "rejected": "y"}, {"prompt": "Hi", "chosen": "y", "rejected": "x"}),
+        ({"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}),
+        ({"inputs": "a", "targets": "b"}, {"inputs": "c", "targets": "d"}),
+    ],
+)
+def test_worked_examples_of_a_test_file_come_from_the_train_file_beside_it(
+    tmp_path: Path, row: dict[str, Any], other: dict[str, Any]
+) -> None:
+    alone = _only(_read(tmp_path / "test.jsonl", [row]))
+    assert alone.exemplars is None
+    train = _only(_read(tmp_path / "train.jsonl", [other, other]))
+    assert train.exemplars is None
+    task = _only(_read(tmp_path / "test.jsonl", [row]))
+    assert task.exemplars is not None
+    assert [example.key for example in task.exemplars] == ["train-1", "train-2"]
+    assert task.exemplars[0].fields == train.examples[0].fields
+    assert [Path(file.path).name for file in task.files] == ["test.jsonl", "train.jsonl"]
+    assert task.fingerprint != alone.fingerprint

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from instil.records import Example
 from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 
 TEMPLATE = direct("instruction", "{{ instruction }}{% if input %}\n\n{{ input }}{% endif %}", "{{ output }}")
@@ -38,23 +40,26 @@ class Alpaca:
     def read(self, path: Path) -> Reading:
         """One task with every instruction that has an answer."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), fields_of, reading)
+        examples = _examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"alpaca/{source.stem}",
-                    cluster="Open-ended instructions",
-                    collection="alpaca",
-                    templates=(TEMPLATE,),
-                    examples=examples,
-                    metrics=("rouge_l",),
-                    licence="not stated",
-                    language="not stated",
-                    source=path.name,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"alpaca/{source.stem}",
+                cluster="Open-ended instructions",
+                collection="alpaca",
+                templates=(TEMPLATE,),
+                examples=examples,
+                metrics=("rouge_l",),
+                licence="not stated",
+                language="not stated",
+                source=path.name,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, _examples))
         return reading
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    return examples_of(rows_of(path), fields_of, reading)
 
 
 def fits(row: Mapping[str, Any]) -> bool:

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instil.records import Example
 from instil.tasks.preference import Better
 from instil.tasks.readers.conversation import as_messages, messages_in
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.readers.trl import said
 from instil.tasks.task import Task
 
@@ -48,23 +50,26 @@ class Comparisons:
     def read(self, path: Path) -> Reading:
         """One task with every comparison."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), _fields, reading)
+        examples = _examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"comparisons/{source.stem}",
-                    cluster="Preferences",
-                    collection="comparisons",
-                    templates=(Better(),),
-                    examples=examples,
-                    metrics=("accuracy",),
-                    licence="not stated",
-                    language="not stated",
-                    source=path.name,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"comparisons/{source.stem}",
+                cluster="Preferences",
+                collection="comparisons",
+                templates=(Better(),),
+                examples=examples,
+                metrics=("accuracy",),
+                licence="not stated",
+                language="not stated",
+                source=path.name,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, _examples))
         return reading
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    return examples_of(rows_of(path), _fields, reading)
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, object]:

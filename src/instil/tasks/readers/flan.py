@@ -7,6 +7,9 @@ r"""Flan 2022's sub-mixtures as published on the hub: rendered prompts, each wit
 
 The columns are also called `task` and `_task_name`, `_template_type`, ... The prompts are texts already: with their
 exemplars (fs) and options (opt) or without. `template_type` stays a field, so that the four can be told apart.
+
+Several files with rows of the same tasks (the shards of a sub-mixture) are read by the collection `hub`, with
+`task_column: task_name`: here each file is read by itself.
 """
 
 from __future__ import annotations

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instil.records import Example
 from instil.tasks.preference import Better
 from instil.tasks.readers.conversation import Messages, joined_roles, message
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 
 CITATION = "Bai et al. 2022, Training a Helpful and Harmless Assistant with RLHF, arXiv:2204.05862"
@@ -50,23 +52,26 @@ class HhRlhf:
     def read(self, path: Path) -> Reading:
         """One task with every pair that can be compared."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), fields_of, reading)
+        examples = _examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"hh-rlhf/{title(path)}",
-                    cluster="Preferences",
-                    collection="hh-rlhf",
-                    templates=(TEMPLATE,),
-                    examples=examples,
-                    metrics=("accuracy",),
-                    licence="MIT",
-                    source="Anthropic hh-rlhf",
-                    citation=CITATION,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"hh-rlhf/{title(path)}",
+                cluster="Preferences",
+                collection="hh-rlhf",
+                templates=(TEMPLATE,),
+                examples=examples,
+                metrics=("accuracy",),
+                licence="MIT",
+                source="Anthropic hh-rlhf",
+                citation=CITATION,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, _examples))
         return reading
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    return examples_of(rows_of(path), fields_of, reading)
 
 
 def is_pair(row: Mapping[str, Any]) -> bool:

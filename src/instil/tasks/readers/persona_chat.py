@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from instil.records import Example
 from instil.tasks.dialogue import Dialogue
 from instil.tasks.readers.conversation import Messages, joined_roles, message, needs_answer
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows
 from instil.tasks.readers.source import Damage, Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 
 HEADER = ("user 1 personas", "user 2 personas", "best generated conversation")
@@ -44,23 +46,26 @@ class PersonaChat:
     def read(self, path: Path) -> Reading:
         """One task with every conversation."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(_rows(path), _fields, reading)
+        examples = _examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"persona-chat/{source.stem}",
-                    cluster="Dialogue",
-                    collection="persona-chat",
-                    templates=(Dialogue(),),
-                    examples=examples,
-                    metrics=("rouge_l",),
-                    licence="CC BY 4.0",
-                    source="Synthetic-Persona-Chat",
-                    citation=CITATION,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"persona-chat/{source.stem}",
+                cluster="Dialogue",
+                collection="persona-chat",
+                templates=(Dialogue(),),
+                examples=examples,
+                metrics=("rouge_l",),
+                licence="CC BY 4.0",
+                source="Synthetic-Persona-Chat",
+                citation=CITATION,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, _examples))
         return reading
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    return examples_of(_rows(path), _fields, reading)
 
 
 def _is_header(row: list[str]) -> bool:

@@ -20,7 +20,9 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
+from instil.tasks.readers.rows import examples_of, objects_in
 from instil.tasks.readers.source import Damage, Source, as_row, parsed
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 from instil.tasks.template import Template
 
@@ -59,31 +61,26 @@ class Plain:
         """One task with every whole row."""
         source = Source(path)
         parquet = is_parquet(source.head()) if path.stat().st_size else False
-        reading, examples = Reading("parquet" if parquet else self.name), []
-        for where, row in rows_of(path):
-            try:
-                if isinstance(row, Damage):
-                    raise row
-                examples.append(Example(where.rpartition(" ")[2], self.fields_of(row)))
-            except (Damage, RowProblem) as problem:
-                reading.quarantine(where, str(problem))
-        reading.accepted = len(examples)
+        reading = Reading("parquet" if parquet else self.name)
+        examples = self._examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"{self.collection}/{source.stem}",
-                    cluster=source.stem,
-                    collection=self.collection,
-                    templates=(TEMPLATE,),
-                    examples=examples,
-                    metrics=("exact_match", "rouge_l"),
-                    licence="not stated",
-                    language="not stated",
-                    source=path.name,
-                    content=source.sha256() + json.dumps(dict(self.map), sort_keys=True),
-                )
+            task = Task(
+                name=f"{self.collection}/{source.stem}",
+                cluster=source.stem,
+                collection=self.collection,
+                templates=(TEMPLATE,),
+                examples=examples,
+                metrics=("exact_match", "rouge_l"),
+                licence="not stated",
+                language="not stated",
+                source=path.name,
+                content=source.sha256() + json.dumps(dict(self.map), sort_keys=True),
             )
+            reading.tasks.append(with_pool(task, path, self._examples))
         return reading
+
+    def _examples(self, path: Path, reading: Reading) -> list[Example]:
+        return examples_of(rows_of(path), self.fields_of, reading)
 
     def fits(self, row: Mapping[str, Any]) -> bool:
         """Whether a row has the columns of input and target."""
@@ -137,7 +134,7 @@ def is_parquet(head: bytes) -> bool:
 
 
 def first_rows(path: Path, head: bytes) -> tuple[dict[str, Any], ...]:
-    """The rows among the first lines (the first item of a list, the first row of Parquet) that can be parsed."""
+    """The rows among the first lines (or items of a list, or the first of Parquet) that can be parsed."""
     try:
         status = path.stat()
     except OSError:  # judged by its head alone
@@ -163,15 +160,9 @@ def _first_rows(path: Path, head: bytes) -> Iterator[dict[str, Any]]:
                 yield row
         return
     text = head.decode("utf-8-sig", "ignore").lstrip()
-    if not text.startswith(("{", "[")):
-        return
-    try:
-        row, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
-    except (ValueError, RecursionError):
-        return
     # A file of one object is no rows: there is more after it, be it a line or another item.
-    if isinstance(row, dict) and (text.startswith("[") or "\n{" in text):
-        yield row
+    if text.startswith("[") or (text.startswith("{") and "\n{" in text):
+        yield from objects_in(text)
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instil.records import Example
 from instil.tasks.dialogue import Dialogue
 from instil.tasks.readers.conversation import is_messages, message, messages_in, needs_answer
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, text_in
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 
 TEMPLATE = Dialogue()
@@ -39,23 +41,26 @@ class ShareGpt:
     def read(self, path: Path) -> Reading:
         """One task with every conversation."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), fields_of, reading, key="id")
+        examples = _examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"sharegpt/{source.stem}",
-                    cluster="Dialogue",
-                    collection="sharegpt",
-                    templates=(TEMPLATE,),
-                    examples=examples,
-                    metrics=("rouge_l",),
-                    licence="not stated",
-                    language="not stated",
-                    source=path.name,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"sharegpt/{source.stem}",
+                cluster="Dialogue",
+                collection="sharegpt",
+                templates=(TEMPLATE,),
+                examples=examples,
+                metrics=("rouge_l",),
+                licence="not stated",
+                language="not stated",
+                source=path.name,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, _examples))
         return reading
+
+
+def _examples(path: Path, reading: Reading) -> list[Example]:
+    return examples_of(rows_of(path), fields_of, reading, key="id")
 
 
 def fits(row: Mapping[str, Any]) -> bool:

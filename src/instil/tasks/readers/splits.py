@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from instil.fingerprint import fingerprint
 from instil.records import Example
 from instil.tasks.readers.reading import Reading
 from instil.tasks.readers.source import Damage, Source
-from instil.tasks.task import SourceFile
+from instil.tasks.task import SourceFile, Task
 
 #: A split's name as a word of a file's name: `s1.dev`, `cose_dev_v1.0.jsonl`, `devset.csv`.
 _SPLIT = re.compile(r"(?<![a-z])(train|dev|validation|valid|val|test)(?=(?:set)?(?![a-z]))")
@@ -54,6 +55,16 @@ def pool(file: Path | None, examples: Callable[[Path, Reading], list[Example]]) 
         return None
     split = split_of(file) or file.parent.name
     return [Example(f"{split}-{example.key}", example.fields) for example in found] or None
+
+
+def with_pool(task: Task, path: Path, examples: Callable[[Path, Reading], list[Example]]) -> Task:
+    """The task of a split's file, its worked examples those of the train split where one lies beside it."""
+    train = train_beside(path)
+    found = pool(train, examples)
+    if found is None:
+        return task
+    files = source_files((path, train))
+    return replace(task, exemplars=found, content=fingerprint([task.content, content_of(files)]), files=files)
 
 
 def source_files(paths: Iterable[Path | None]) -> tuple[SourceFile, ...]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from instil.records import Example
 from instil.tasks.dialogue import Dialogue
 from instil.tasks.preference import Better, Rating
 from instil.tasks.readers.conversation import Messages, as_messages, is_messages, message, messages_in, needs_answer
@@ -24,6 +25,7 @@ from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 from instil.tasks.template import Renderer
 
@@ -47,23 +49,25 @@ class Trl:
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
         source, reading = Source(path), Reading(self.name)
-        examples = examples_of(rows_of(path), self.fields, reading)
+        examples = self._examples(path, reading)
         if examples:
-            reading.tasks.append(
-                Task(
-                    name=f"{self.name}/{source.stem}",
-                    cluster=self.cluster,
-                    collection=self.name,
-                    templates=(self.template,),
-                    examples=examples,
-                    metrics=self.metrics,
-                    licence="not stated",
-                    language="not stated",
-                    source=path.name,
-                    content=source.sha256(),
-                )
+            task = Task(
+                name=f"{self.name}/{source.stem}",
+                cluster=self.cluster,
+                collection=self.name,
+                templates=(self.template,),
+                examples=examples,
+                metrics=self.metrics,
+                licence="not stated",
+                language="not stated",
+                source=path.name,
+                content=source.sha256(),
             )
+            reading.tasks.append(with_pool(task, path, self._examples))
         return reading
+
+    def _examples(self, path: Path, reading: Reading) -> list[Example]:
+        return examples_of(rows_of(path), self.fields, reading)
 
 
 def _is_chat(row: Mapping[str, Any]) -> bool:
