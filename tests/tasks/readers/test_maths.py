@@ -64,6 +64,12 @@ def test_the_train_split_is_the_pool_of_the_test_split(tmp_path: Path) -> None:
     assert [Path(file.path).name for file in task.files] == ["test.jsonl", "train.jsonl.gz"]
 
 
+def test_a_first_row_longer_than_the_head_is_recognised(tmp_path: Path) -> None:
+    row = json.dumps({"question": "Q" * 100_000, "answer": "So.\n#### 7"}).encode()
+    reading = reading_of(write(tmp_path, "train.jsonl", row))
+    assert (reading.format, reading.accepted) == ("gsm8k", 1)
+
+
 def test_aqua_is_json_lines_and_its_options_lose_their_letters(data_root: Path) -> None:
     reading = Aqua().read(data_root / "aqua" / "dev.json.gz")
     assert (reading.read, reading.quarantined) == (254, [])

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.tasks.readers.damage import write
 
 from instil.tasks.readers.reading import Reading, RowProblem
-from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows, first_rows, keyed_rows
+from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows, keyed_rows, objects_in
 from instil.tasks.readers.source import Damage
 
 
@@ -59,9 +59,10 @@ def test_a_row_that_cannot_be_used_is_set_aside_with_its_place(tmp_path: Path) -
 
 
 def test_first_rows_are_found_in_lines_and_in_a_list_however_the_file_goes_on() -> None:
-    assert first_rows(b'\xef\xbb\xbf{"a": 1}\nnot JSON\n{"a": 2}\n{"a": ') == ({"a": 1}, {"a": 2})
-    assert first_rows(b' [\n {"a": {"b": "}"}},\n {"a": 2},\n {"a"') == ({"a": {"b": "}"}}, {"a": 2})
-    assert first_rows(b"[" * 60_000) == first_rows(b'{"a":' * 10_000) == first_rows(b"[1, 2]") == first_rows(b"") == ()
+    assert list(objects_in('{"a": 1}\nnot JSON\n{"a": 2}\n{"a": ')) == [{"a": 1}, {"a": 2}]
+    assert list(objects_in(' [\n {"a": {"b": "}"}},\n {"a": 2},\n {"a"')) == [{"a": {"b": "}"}}, {"a": 2}]
+    for nothing in ("[" * 60_000, '{"a":' * 10_000, "[1, 2]", ""):
+        assert list(objects_in(nothing)) == []
     assert first_csv_rows(b'"a\nb",c\nd,e\nf') == (["a\nb", "c"], ["d", "e"])
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.phrasing import direct, inverse, reasoned
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in, texts_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.readers.splits import content_of, pool, source_files, train_beside
 from instil.tasks.task import Task
@@ -69,7 +69,7 @@ class Aqua:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows of question, options, rationale and correct."""
-        return has_rows(head, lambda row: {"question", "options", "rationale", "correct"} <= set(row))
+        return any({"question", "options", "rationale", "correct"} <= set(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""

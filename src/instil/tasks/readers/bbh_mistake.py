@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from instil.tasks.readers.phrasing import direct
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text, text_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.readers.splits import content_of, source_files
 from instil.tasks.task import Task
@@ -51,7 +51,7 @@ class BigBenchMistake:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows of steps with the index of the mistake."""
-        return has_rows(head, lambda row: {"input", "steps", "mistake_index"} <= set(row))
+        return any({"input", "steps", "mistake_index"} <= set(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task."""

@@ -19,9 +19,9 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.phrasing import direct, reasoned
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Damage, Source
 from instil.tasks.readers.splits import beside, content_of, pool, source_files, split_of, train_beside
 from instil.tasks.task import Task
@@ -51,7 +51,7 @@ class Explanations:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows with an id and an explanation of two kinds."""
-        return has_rows(head, lambda row: "id" in row and _explained(row))
+        return any("id" in row and _explained(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
@@ -72,8 +72,9 @@ class Questions:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows whose question is a stem with choices."""
-        return has_rows(
-            head, lambda row: isinstance(row.get("question"), dict) and {"stem", "choices"} <= set(row["question"])
+        return any(
+            isinstance(row.get("question"), dict) and {"stem", "choices"} <= set(row["question"])
+            for row in first_rows(path, head)
         )
 
     def read(self, path: Path) -> Reading:

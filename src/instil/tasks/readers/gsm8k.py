@@ -18,9 +18,9 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.phrasing import direct, reasoned
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.readers.splits import content_of, pool, source_files, split_of, train_beside
 from instil.tasks.task import Task
@@ -56,8 +56,8 @@ class Gsm8k:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows of question and answer, the answer with its `####`."""
-        return b"#### " in head and has_rows(
-            head, lambda row: isinstance(row.get("question"), str) and "\n#### " in str(_solution(row))
+        return any(
+            isinstance(row.get("question"), str) and "\n#### " in str(_solution(row)) for row in first_rows(path, head)
         )
 
     def read(self, path: Path) -> Reading:

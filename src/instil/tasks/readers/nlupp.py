@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from instil.tasks.readers.phrasing import direct
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text, text_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.readers.splits import source_files
 from instil.tasks.task import Task
@@ -59,7 +59,7 @@ class NluPlusPlus:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """A list of utterances with a text, and intents in a list or slots by name."""
-        return Source(path).suffix == ".json" and has_rows(head, _fits)
+        return Source(path).suffix == ".json" and any(map(_fits, first_rows(path, head)))
 
     def read(self, path: Path) -> Reading:
         """Two tasks: the intents and the slots of every utterance."""

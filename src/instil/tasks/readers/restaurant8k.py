@@ -17,9 +17,9 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.phrasing import direct
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text, text_in
-from instil.tasks.readers.rows import examples_of, has_rows
+from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
 from instil.tasks.readers.splits import beside, content_of, pool, source_files, train_beside
 from instil.tasks.task import Task
@@ -47,13 +47,8 @@ class Restaurants8k:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """A list of rows with a user's input and its labels or context."""
-        return b'"userInput"' in head and has_rows(
-            head,
-            lambda row: (
-                isinstance(row.get("userInput"), dict)
-                and set(row) <= {"userInput", "labels", "context", "conversationId"}
-            ),
-        )
+        known = {"userInput", "labels", "context", "conversationId"}
+        return any(isinstance(row.get("userInput"), dict) and set(row) <= known for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""

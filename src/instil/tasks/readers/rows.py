@@ -57,13 +57,11 @@ def examples_of(
     return examples
 
 
-@lru_cache(maxsize=2)  # every reader asks about the same file in turn
-def first_rows(head: bytes) -> tuple[dict[str, Any], ...]:
-    """The JSON objects among the first lines of a file, or the first items of its one list."""
-    text = head.decode("utf-8-sig", "ignore")
+def objects_in(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects among the first lines of a text, or the first items of its one list."""
     if text.lstrip().startswith("["):
-        return tuple(_first_items(text))
-    found = []
+        yield from _first_items(text)
+        return
     for line in text.split("\n")[:FIRST]:
         if line.startswith("{"):
             try:
@@ -71,8 +69,7 @@ def first_rows(head: bytes) -> tuple[dict[str, Any], ...]:
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
-                found.append(row)
-    return tuple(found)
+                yield row
 
 
 def _first_items(text: str) -> Iterator[dict[str, Any]]:
@@ -88,11 +85,6 @@ def _first_items(text: str) -> Iterator[dict[str, Any]]:
         place = text.find("{", end)
         if place < 0 or text[end:place].strip() != ",":
             return
-
-
-def has_rows(head: bytes, fits: Callable[[dict[str, Any]], bool]) -> bool:
-    """Whether one of the first rows is of a format."""
-    return any(fits(row) for row in first_rows(head))
 
 
 def keyed_rows(path: Path, name: str = "") -> Iterator[tuple[str, tuple[str, dict[str, Any]] | Damage]]:

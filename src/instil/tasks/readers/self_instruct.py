@@ -18,9 +18,8 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.readers.phrasing import direct
-from instil.tasks.readers.plain import rows_of
+from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Keys, Reading, RowProblem, text_in
-from instil.tasks.readers.rows import has_rows
 from instil.tasks.readers.source import Damage, Source, as_row
 from instil.tasks.readers.splits import content_of, source_files
 from instil.tasks.task import Task
@@ -44,8 +43,9 @@ class SelfInstruct:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows of an instruction with a list of instances."""
-        return has_rows(
-            head, lambda row: isinstance(row.get("instruction"), str) and isinstance(row.get("instances"), list)
+        return any(
+            isinstance(row.get("instruction"), str) and isinstance(row.get("instances"), list)
+            for row in first_rows(path, head)
         )
 
     def read(self, path: Path) -> Reading:
