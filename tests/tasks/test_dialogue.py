@@ -92,6 +92,14 @@ def test_a_conversation_reaches_the_prompt() -> None:
     assert [(one.input, one.target) for one in shown] == [("e", "f")]
 
 
+def test_a_worked_example_is_the_first_turn_that_can_be_learnt() -> None:
+    shown = Dialogue().render_exemplar(_row("user a", "assistant b", "user c", "assistant d"), number=1, seed=7)
+    assert (shown.input, shown.target) == ("a", "b")
+    longer = _row("system s", "user a", "assistant b", "user c", "assistant d", answers_from=3)
+    shown = Dialogue().render_exemplar(longer, number=1, seed=7)
+    assert (shown.input, shown.target) == ("system: s\nuser: a\nassistant: b\nuser: c", "d")
+
+
 def test_dialogues_are_renderers() -> None:
     assert isinstance(Dialogue(), Renderer)
     assert Dialogue("one").fingerprint != Dialogue("two").fingerprint

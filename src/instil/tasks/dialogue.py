@@ -44,11 +44,7 @@ class Dialogue:
         Raises:
             RenderRefused: if there is no such turn.
         """
-        messages = messages_of(example, self.name)
-        start = example.fields.get("answers_from", 0)
-        places = answers_in(messages, start if isinstance(start, int) else 0)
-        if not places:
-            raise refused(example, self.name, "empty target", "has no assistant turn to learn")
+        messages, places = self._turns(example)
         place = keyed_choice(places, seed, "turn")
         target = messages[place]["content"].strip()
         before = tuple(Message(one["role"], one["content"]) for one in messages[:place])
@@ -62,10 +58,24 @@ class Dialogue:
         )
 
     def render_exemplar(self, example: Example, *, number: int, seed: int) -> Exemplar:
-        """A worked example: what was said before the turn, in plain text, and the turn."""
-        rendered = self.render(example, seed=seed)
-        said = "\n\n".join(one.content for one in rendered.messages if one.content)
-        return Exemplar(input=said, target=rendered.target, example=example.key)
+        """A worked example: the first turn that can be learnt, after what was said before it.
+
+        An exemplar is one question with one answer; where more than one turn comes before, each is named.
+        """
+        messages, places = self._turns(example)
+        said = [one for one in messages[: places[0]] if one["content"].strip()]
+        alone = len(said) == 1
+        lines = (one["content"].strip() if alone else f"{one['role']}: {one['content'].strip()}" for one in said)
+        return Exemplar(input="\n".join(lines), target=messages[places[0]]["content"].strip(), example=example.key)
+
+    def _turns(self, example: Example) -> tuple[Sequence[Mapping[str, str]], list[int]]:
+        """The messages, and where those stand that can be learnt: one at least."""
+        messages = messages_of(example, self.name)
+        start = example.fields.get("answers_from", 0)
+        places = answers_in(messages, start if isinstance(start, int) else 0)
+        if not places:
+            raise refused(example, self.name, "empty target", "has no assistant turn to learn")
+        return messages, places
 
 
 def answers_in(messages: Sequence[Mapping[str, str]], start: int = 0) -> list[int]:

@@ -88,7 +88,7 @@ def test_pairs_that_differ_before_the_last_turn_only_by_a_doubled_speaker_are_me
     differing = [number for number, (one, other) in prefix.items() if one != other]
     assert differing == [627, 844, 975, 976, 1018]
     fields = {example.key: example.fields for example in task.examples}["628"]
-    chosen, rejected = fields["completions"]  # type: ignore[misc]
+    chosen, rejected = fields["completions"]
     assert chosen.startswith("No. Men who impersonate")
     assert chosen.endswith("stereotypical women?\n\nI think they call them that because")
     assert rejected.startswith("A drag king is the opposite")
@@ -185,7 +185,7 @@ def test_model_written_evaluations_lose_the_blank_and_never_say_by_place_which_m
 
 def test_rewards_are_single_replies_out_of_json_inside_strings(data_root: Path) -> None:
     tasks = load_collection("taskmaster-rewards", data_root)
-    scores = Counter(example.fields["scores"][0] for task in tasks for example in task.examples)  # type: ignore[index]
+    scores = Counter(example.fields["scores"][0] for task in tasks for example in task.examples)
     assert scores == {1.0: 2775, 0.0: 453}
     first = tasks[0].examples[0].fields
     assert first["completions"] == ['{"get_menu_items": {"query": "espresso"}}']
@@ -194,7 +194,7 @@ def test_rewards_are_single_replies_out_of_json_inside_strings(data_root: Path) 
     assert [one["role"] for one in messages] == ["assistant", "user"]
     called = [
         one for task in tasks for one in task.examples if any(m["role"] == "tool" for m in one.fields["messages"])
-    ]  # type: ignore[attr-defined]
+    ]
     assert len(called) > 2000
     unprompted = [example for task in tasks for example in task.examples if not example.fields["messages"]]
     assert len(unprompted) == 6
@@ -238,7 +238,7 @@ def test_sharegpt_speaks_of_user_and_assistant(data_root: Path) -> None:
     (task,) = load_collection("sharegpt", data_root, path="fastchat/dummy_conversation.json.gz")
     assert task.size == 500
     assert task.examples[0].key == "identity_0"
-    assert task.examples[0].fields["messages"][0] == {"role": "user", "content": "Who are you?"}  # type: ignore[index]
+    assert task.examples[0].fields["messages"][0] == {"role": "user", "content": "Who are you?"}
     made = {task.templates[0].render(task.examples[0], seed=seed).target for seed in range(20)}
     assert len(made) == 2  # either turn of the assistant
 
@@ -281,7 +281,7 @@ def test_personas_talk_whatever_marks_their_turns(data_root: Path) -> None:
     for example in task.examples:
         messages = example.fields["messages"]
         assert isinstance(messages, list)
-        assert messages[0] == {"role": "system", "content": "\n".join(example.fields["user_2_persona"])}  # type: ignore[arg-type]
+        assert messages[0] == {"role": "system", "content": "\n".join(example.fields["user_2_persona"])}
         roles = [one["role"] for one in messages[1:]]
         assert all(one != other for one, other in pairwise(roles))
         for one in messages[1:]:
@@ -369,7 +369,7 @@ def test_calls_of_tools_and_parts_of_text_are_content(tmp_path: Path) -> None:
     (task,) = _read(
         tmp_path / "x.jsonl", [{"messages": [parts, call, {"role": "tool", "content": "noon"}, *HELLO]}]
     ).tasks
-    contents = [one["content"] for one in task.examples[0].fields["messages"]]  # type: ignore[attr-defined]
+    contents = [one["content"] for one in task.examples[0].fields["messages"]]
     assert contents == ["What time?", '[{"function": {"name": "clock"}}]', "noon", "Hello"]
     with pytest.raises(RowProblem, match="something other than text"):
         as_messages([{"role": "user", "content": [{"type": "image"}]}], "messages")
