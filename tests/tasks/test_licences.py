@@ -42,6 +42,8 @@ WORKED = [
     ("permitted", "custom", "permitted"),
     ("Academic Research Purposes Only", "non-commercial", "Academic Research Purposes Only"),
     ("MIT (non-commercial use)", "non-commercial", None),
+    ("MIT (OpenAI-generated)", "permissive", "MIT"),
+    ("MIT (written by GPT-4: OpenAI's terms may apply)", "custom", None),
     ("Unknown", "unknown", "not stated"),
     ("Unspecified", "unknown", "not stated"),
     ("Other (please specify)", "unknown", "not stated"),

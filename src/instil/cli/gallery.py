@@ -92,7 +92,7 @@ def tasks_gallery(
         out,
         {
             "eyebrow": "instil tasks gallery",
-            "title": f"{len(found):,} tasks of {', '.join(names)}",
+            "title": f"{len(found):,} tasks of {', '.join(names) if len(names) < 5 else f'{len(names)} collections'}",
             "lead": f"{rows:,} rows in {len({task.cluster for task in found}):,} clusters.",
             "weighed_by": "rows",
             "unit": "tokens" if encoder else "characters",
@@ -173,6 +173,7 @@ def _task(
         "language": task.language or "not stated",
         "citation": task.citation,
         "metrics": list(task.metrics),
+        "remark": "For evaluation only, as its publishers ask." if task.evaluation_only else "",
         "rows": task.size,
         "weight": weight,
         "read": read,

@@ -66,6 +66,8 @@ class GalleryTask(TypedDict):
     language: str
     citation: str
     metrics: Sequence[str]
+    remark: str
+    """What a reader should know, such as that it is for evaluation only."""
     rows: int
     weight: float
     """Its share, from 0 to 1, of what `weighed_by` says."""

@@ -8,7 +8,7 @@
     "Unknown", "Other (please specify)", ""     not stated                    unknown
 
 A name counts only if nothing but filling words ("license", "version") stands beside it: a "modified MIT licence" is
-custom. What stands in brackets is an explanation, except where it forbids commercial use.
+custom. What stands in brackets is an explanation, except where it forbids commercial use or speaks of further terms.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _NON_COMMERCIAL = re.compile(
     r"non[ -]?commercial|research (?:purposes? )?only|academic (?:use|research|purposes?)"
     r"|only for (?:academic|research)|for research (?:use|purposes)"
 )
+_FURTHER = re.compile(r"\bterms\b|\bappl(?:y|ies)\b|conditions|\bexcept\b|restrict")
 _UNKNOWN = re.compile(
     r"(?:.*\b(?:unknown|unspecified|unclear|undetermined|conflict)\b.*"
     r"|(?:is )?not (?:stated|specified|known|given|found)"
@@ -113,6 +114,8 @@ def _read(text: str) -> tuple[str, LicenceClass]:
     kind = _strictest(*(kind for _, kind in parts))
     if kind == "custom" and len(parts) == 1:
         name = stated
+    if _FURTHER.search(stated[len(stated.partition("(")[0]) :].lower()):
+        return stated, _strictest(kind, "custom")
     return name, _strictest(kind, "non-commercial") if restricted else kind
 
 

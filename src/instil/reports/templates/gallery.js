@@ -19,7 +19,7 @@
   const draw = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
   function fill(node, attributes, children) {
     for (const [key, value] of Object.entries(attributes)) {
-      if (key === "onclick") node.addEventListener("click", value);
+      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
       else if (value !== undefined && value !== false) node.setAttribute(key, value);
     }
     node.append(...children.filter(child => child !== null));
@@ -133,8 +133,7 @@
     const link = row(task).firstChild;
     link.setAttribute("aria-current", "true");
     if (focus) link.focus({ preventScroll: true });
-    const list = by("list"), top = link.offsetTop - list.offsetTop; // the list scrolls, the page stays where it is
-    if (top < list.scrollTop || top + link.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 3;
+    keepInSight(link);
     const settings = [...new Set(task.prompts.map(prompt => prompt.setting))];
     if (!settings.includes(setting)) setting = settings[0];
     const facts = [["Source", task.source], ["Language", task.language], ["Metrics", task.metrics.join(", ")], ["Citation", task.citation]];
@@ -144,12 +143,20 @@
       say("h2", {}, task.task),
       say("p", { class: "about" }, [task.cluster, noun(task.rows, "row"), noun(task.templates.length, "template"), `${percent(task.weight)} of ${data.weighedBy}`].filter(Boolean).join(" · ")),
       make("dl", {}, ...[["Licence", licence], ...facts.filter(([, text]) => text).map(([name, text]) => [name, say("dd", {}, text)])].flatMap(([name, node]) => [make("dt", {}, name), node])),
+      ...(task.remark ? [say("p", { class: "note" }, task.remark)] : []),
       lengths(task),
       tabs(settings),
       make("div", { id: "prompts", role: "tabpanel" }),
     );
     prompts();
     document.body.firstElementChild.classList.add("open");
+  }
+  function keepInSight(link) { // the list scrolls, the page stays where it is
+    const list = by("list");
+    for (let turn = 0; turn < 2; turn++) { // rows out of sight have estimated heights: look again once they are drawn
+      const top = link.getBoundingClientRect().top - list.getBoundingClientRect().top;
+      if (top < 0 || top + link.offsetHeight > list.clientHeight) list.scrollTop += top - list.clientHeight / 3;
+    }
   }
   function close() {
     history.replaceState(null, "", location.pathname + location.search);
@@ -160,7 +167,7 @@
     if (!task.read.length) return make("p", { class: "note" }, "None of its first rows can be phrased by its templates.");
     return make("div", { class: "lengths" }, ...[["read", task.read], ["written", task.written]].flatMap(([kind, five]) => [
       make("span", { class: kind }, make("i", {}), kind), strip([[kind, five]], spoken(kind, five)),
-      make("span", { class: "numbers" }, `median ${count(five[2])} ${data.unit}, nine rows in ten ${count(five[0])} to ${count(five[4])}`),
+      make("span", { class: "numbers", title: "The median, and the range of nine rows in ten" }, `${noun(five[2], data.unit.slice(0, -1))} (${count(five[0])}–${count(five[4])})`),
     ]));
   }
   function tabs(settings) {
@@ -177,7 +184,13 @@
   }
   function prompts() {
     const asked = current.prompts.filter(prompt => prompt.setting === setting);
-    by("prompts").replaceChildren(...(asked.length ? asked.map(prompt) : [make("p", { class: "note" }, "No prompt of this task is shown.")]));
+    const place = by("prompts");
+    place.replaceChildren(...(asked.length ? asked.map(prompt) : [make("p", { class: "note" }, "No prompt of this task is shown.")]));
+    place.querySelectorAll("details[open]").forEach(toEnd);
+  }
+  function toEnd(details) { // what is trained on stands at the end
+    const text = details.querySelector("pre");
+    text.scrollTop = text.scrollHeight;
   }
   function prompt(item, number) {
     const body = make("pre", { dir: "auto" });
@@ -193,7 +206,7 @@
     const source = make("figure", { class: "source" }, say("figcaption", {}, `Template ${item.template}`), template(written === undefined ? "" : data.texts[written]));
     const head = "→ " + (item.answer || []).join("").trim().replace(/\s+/g, " ").slice(0, 200);
     const name = item.example || "";
-    return make("details", { class: "prompt", open: number === 0 ? "" : undefined },
+    return make("details", { class: "prompt", open: number === 0 ? "" : undefined, ontoggle: event => event.target.open && toEnd(event.target) },
       make("summary", {}, make("span", {}, plain(head)), make("small", {}, `row ${plain(name.length > 20 ? name.slice(0, 19) + "…" : name)} · ${count(item.read)} read, ${count(item.written)} written`)),
       make("div", { class: "sides" }, left, source));
   }
