@@ -155,3 +155,17 @@ def test_real_chains_of_thought_end_in_their_answer(real: Mixture) -> None:
     prompts = [prompt for prompt in real.window(0, 200) if prompt.setting.endswith("-cot")]
     assert prompts
     assert all(prompt.answer and prompt.answer in prompt.target for prompt in prompts)
+
+
+def test_templates_beside_a_recipe_phrase_its_rows(own_file: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "mine.yaml").write_text(
+        "templates:\n- {name: mine, input: 'Sum: {{ question }}', target: '{{ answer }}'}\n"
+    )
+    recipe = folder / "recipe.yaml"
+    recipe.write_text("sources: [{collection: jsonl, path: my.jsonl, templates: mine.yaml}]\n")
+    prompts = load_mixture(recipe, own_file.parent).window(0, 20)
+    assert {prompt.template for prompt in prompts if isinstance(prompt, Prompt)} == {"mine"}
+    assert {prompt.input for prompt in prompts if isinstance(prompt, Prompt)} == {
+        f"Sum: What is {k} + 1?" for k in range(20)
+    }

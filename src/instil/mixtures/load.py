@@ -69,7 +69,7 @@ def load_mixture(
 
 
 def beside(section: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """A mixture's section in which nested recipes that lie in `folder` are named by their whole path."""
+    """A mixture's section in which nested recipes and templates that lie in `folder` are named by their whole path."""
     sources = section.get("sources")
     if not isinstance(sources, list):
         return section
@@ -77,10 +77,11 @@ def beside(section: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
 
 
 def _found_beside(source: Any, folder: Path) -> Any:
-    nested = source.get("mixture") if isinstance(source, Mapping) else None
-    if isinstance(nested, str) and (folder / nested).is_file():
-        return {**source, "mixture": str(folder / nested)}
-    return source
+    if not isinstance(source, Mapping):
+        return source
+    named = {key: source.get(key) for key in ("mixture", "templates")}
+    here = {key: folder / name for key, name in named.items() if isinstance(name, str)}
+    return {**source, **{key: str(path) for key, path in here.items() if path.is_file()}}
 
 
 def assemble(spec: MixtureSpec, *, data: Path | None = None, strict: bool = False) -> Mixture:
