@@ -118,7 +118,8 @@
   }
   function row(task) {
     if (!rows.has(task)) {
-      const about = [task.cluster, task.licence_class === "permissive" ? "" : `${task.licence_class} licence`].filter(Boolean).join(" · ");
+      const terms = { permissive: "", unknown: "licence unknown", custom: "custom licence" }[task.licence_class] ?? task.licence_class;
+      const about = [terms, task.cluster].filter(Boolean).join(" · ");
       const lengths = strip([["read", task.read], ["written", task.written]], `${spoken("read", task.read)}; ${spoken("written", task.written)}`);
       const link = make("a", { href: address(task), title: plain(task.task) }, make("b", {}, make("i", {}, percent(task.weight)), plain(task.task)), make("small", {}, plain(about)), lengths);
       rows.set(task, make("li", { class: "item" }, link));
