@@ -533,3 +533,14 @@ def test_worked_examples_of_a_test_file_come_from_the_train_file_beside_it(
     assert task.exemplars[0].fields == train.examples[0].fields
     assert [Path(file.path).name for file in task.files] == ["test.jsonl", "train.jsonl"]
     assert task.fingerprint != alone.fingerprint
+
+
+def test_a_long_first_conversation_and_an_empty_first_row_hide_no_format(tmp_path: Path) -> None:
+    long = {"conversations": [{"from": "human", "value": "Hi " * 50_000}, {"from": "gpt", "value": "Hello"}]}
+    assert _read(tmp_path / "x.json", [long, long]).format == "sharegpt"
+    assert (
+        _read(tmp_path / "x.parquet", [{"messages": None, "id": 1}, {"messages": HI + HELLO, "id": 2}]).format == "chat"
+    )
+    listed = tmp_path / "list.jsonl"
+    listed.write_text(json.dumps([{"messages": HI + HELLO}]), encoding="utf-8")
+    assert (reading_of(listed).format, reading_of(listed).accepted) == ("chat", 1)

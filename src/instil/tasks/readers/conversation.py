@@ -16,6 +16,7 @@ from typing import Any
 
 from instil.tasks.dialogue import answers_in
 from instil.tasks.readers.reading import RowProblem, as_text
+from instil.tasks.readers.source import Repeating
 
 ROLES = {
     "system": "system",
@@ -76,6 +77,8 @@ def is_messages(value: object) -> bool:
 def _message(item: object, name: str) -> dict[str, str]:
     if not isinstance(item, Mapping):
         raise RowProblem(f"field {name!r} holds something other than messages")
+    if isinstance(item, Repeating):
+        raise RowProblem(f"key {item.key[:60]!r} stands twice in a message")
     said = item.get("role") or item.get("from")
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:

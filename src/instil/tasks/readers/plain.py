@@ -21,7 +21,7 @@ from typing import Any
 from instil.records import Example
 from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
 from instil.tasks.readers.rows import examples_of, objects_in
-from instil.tasks.readers.source import Damage, Source, as_row, parsed
+from instil.tasks.readers.source import HEAD_BYTES, Damage, Source, as_row, parsed
 from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -42,6 +42,9 @@ END_OF_TEXT = "<|endoftext|>"
 _NOT_IMITATED = frozenset({"label", "chosen", "rejected"})
 
 _PARQUET = b"PAR1"
+#: How many rows are looked at to tell what a file holds, and how long the first item of a list may be for that.
+_LOOKED_AT = 20
+_LONG_ITEM = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -150,19 +153,25 @@ def _remembered(path: Path, head: bytes, size: int, modified: int) -> tuple[dict
 def _first_rows(path: Path, head: bytes) -> Iterator[dict[str, Any]]:
     source = Source(path)
     if is_parquet(head):
-        yield from (row for _, row in islice(_parquet_rows(path, batch=1), 1) if not isinstance(row, Damage))
+        rows = islice(_parquet_rows(path, batch=_LOOKED_AT), _LOOKED_AT)
+        yield from (row for _, row in rows if not isinstance(row, Damage))
         return
-    if source.suffix == ".jsonl":
+    text = head.decode("utf-8-sig", "ignore").lstrip()
+    if source.suffix == ".jsonl" and not text.startswith("["):
         # By lines of the file, not of the head: a first row may be longer than the head.
-        for _, line in islice(source.lines(), 20):
+        for _, line in islice(source.lines(), _LOOKED_AT):
             row = line if isinstance(line, Damage) else _row(line)
             if not isinstance(row, Damage):
                 yield row
         return
-    text = head.decode("utf-8-sig", "ignore").lstrip()
     # A file of one object is no rows: there is more after it, be it a line or another item.
-    if text.startswith("[") or (text.startswith("{") and "\n{" in text):
+    if text.startswith("{") and "\n{" in text:
         yield from objects_in(text)
+    elif text.startswith("["):
+        found = list(objects_in(text))
+        if not found and len(head) >= HEAD_BYTES:  # so may a first item
+            found = list(objects_in(source.head(_LONG_ITEM).decode("utf-8-sig", "ignore").lstrip()))
+        yield from found
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:

@@ -50,8 +50,8 @@ class Source:
         """The extension, without `.gz`: `.json`, `.tsv`, ..."""
         return Path(self.path.name.removesuffix(".gz")).suffix.lower()
 
-    def head(self) -> bytes:
-        """The first 64 KiB, decompressed; less where the file is shorter or damaged.
+    def head(self, size: int = HEAD_BYTES) -> bytes:
+        """The first 64 KiB (or `size` bytes), decompressed; less where the file is shorter or damaged.
 
         Raises:
             Damage: if the file cannot be opened.
@@ -59,8 +59,8 @@ class Source:
         head = b""
         try:
             with self._open() as file:
-                while len(head) < HEAD_BYTES:
-                    piece = file.read(min(4096, HEAD_BYTES - len(head)))
+                while len(head) < size:
+                    piece = file.read(min(4096, size - len(head)))
                     if not piece:
                         break
                     head += piece
