@@ -95,6 +95,15 @@ def test_promptsource_templates_of_aqua_render_on_its_rows(data_root: Path) -> N
     assert made["select_the_best_option"].target == "A"
 
 
+def test_options_say_the_same_once_and_end_without_a_full_stop(tmp_path: Path) -> None:
+    row = {"question": "Q?", "options": ["A)6 km.", "B)5", "C)5", "D)"], "rationale": "So.", "correct": "A"}
+    (task,) = reading_of(write(tmp_path, "mine.json", f"{json.dumps(row)}\n{json.dumps(row)}".encode())).tasks
+    made = {template.name: template.render(task.examples[0], seed=0) for template in task.templates}
+    assert (made["text"].target, made["text"].options) == ("6 km", ("6 km", "5"))
+    assert made["cot"].target == "So. So the answer is 6 km."
+    assert "(B) 5\n(C) 5\n(D)" in made["letter"].input
+
+
 def test_damaged_rows_of_aqua(tmp_path: Path) -> None:
     whole = {"question": "Q?", "options": ["A)1", "B) 2"], "rationale": "So B.", "correct": "B"}
     changes = [{}, {"correct": "C"}, {"options": ["1", "2"]}, {"options": ["A)1", "A)2"]}, {"options": ["A)1", "B)"]}]

@@ -6,7 +6,7 @@ r"""AQuA-RAT: JSON lines (in files named `.json`) of question, five options, rat
     cot      ... Let's think step by step.   ->  To calculate ... 32400 So the answer is 32400.
 
 `options` and `correct` stay as the file has them, because promptsource's templates of aqua_rat read them so; `choices`
-and `answer` are the same without their letters.
+and `answer` are the same without their letters and final full stops.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from instil.tasks.task import Task
 
 _LISTED = "{% for letter in letters %}({{ letter }}) {{ choices[loop.index0] }}\n{% endfor %}"
 TEMPLATES = (
-    direct("text", "{{ question }}", options="choices"),
-    direct("text-qa", "Q: {{ question }}\nA:", options="choices"),
+    direct("text", "{{ question }}", options="texts"),
+    direct("text-qa", "Q: {{ question }}\nA:", options="texts"),
     direct(
         "letter",
         f"{{{{ question }}}}\n{_LISTED}Which one is right?",
@@ -37,7 +37,7 @@ TEMPLATES = (
         options="letters",
         lists_options=True,
     ),
-    reasoned("cot", "{{ question }}\nLet's think step by step.", options="choices"),
+    reasoned("cot", "{{ question }}\nLet's think step by step.", options="texts"),
     reasoned(
         "cot-letter",
         f"{{{{ question }}}}\n{_LISTED}Reason step by step, and end with the letter.",
@@ -108,7 +108,7 @@ def _fields(row: Mapping[str, Any]) -> dict[str, object]:
     if not rationale:
         raise RowProblem("empty rationale")
     matches = [_OPTION.fullmatch(option.strip()) for option in options]
-    choices = {match[1]: match[2].strip() for match in matches if match}
+    choices = {match[1]: match[2].strip().removesuffix(".").strip() for match in matches if match}
     if len(choices) != len(options) or len(options) < 2:
         raise RowProblem("the options are not a text after each letter")
     if correct not in choices:
@@ -119,6 +119,8 @@ def _fields(row: Mapping[str, Any]) -> dict[str, object]:
         "question": question,
         "options": options,
         "choices": list(choices.values()),
+        # As answers to rank, a text counts once, and no text is none.
+        "texts": [choice for choice in dict.fromkeys(choices.values()) if choice],
         "letters": list(choices),
         "correct": correct,
         "answer": choices[correct],

@@ -202,14 +202,14 @@ def _fields(line: str) -> dict[str, object]:
             raise RowProblem("empty target" if name == "answer" else f"empty {name}")
     question, answer, rationale = columns
     bare, labels, texts = _question_and_options(question)
-    right = texts[labels.index(answer)] if answer in labels else answer
+    right = (texts[labels.index(answer)] if answer in labels else "") or answer
     return {
         "question": question,
         "answer": answer,
         "rationale": rationale,
         "options": labels if answer in labels else [],
         "bare_question": bare,
-        "choices": texts,
+        "choices": [text for text in dict.fromkeys(texts) if text],
         "choice": right,
     }
 
@@ -222,7 +222,8 @@ def _question_and_options(text: str) -> tuple[str, list[str], list[str]]:
     if not whole or len(whole) < len(matches) or not question.strip():
         return text, [], []
     labels = [(match[1] or match[2]).strip() for match in whole]
-    texts = [(match[1] or match[3]).strip() for match in whole]
+    # The template brings its own full stop.
+    texts = [match[3].strip().removesuffix(".").strip() if match[2] else match[1].strip() for match in whole]
     if not any(match[2] for match in whole):
         labels = texts = list(dict.fromkeys(labels))  # an option that stands twice (97 rows of ecqa) is one answer
     elif len(set(labels)) < len(labels):
