@@ -32,7 +32,8 @@ def _values(record: Any) -> Any:
     """What the JSON encoder writes for a record inside a prompt, or for a mapping other than dict."""
     if isinstance(record, Mapping):
         return dict(record)
-    return [getattr(record, name) for name in _names(type(record))]
+    kind: Any = type(record)
+    return [getattr(record, name) for name in _names(kind)]
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_values)
