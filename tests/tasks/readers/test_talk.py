@@ -544,3 +544,10 @@ def test_a_long_first_conversation_and_an_empty_first_row_hide_no_format(tmp_pat
     listed = tmp_path / "list.jsonl"
     listed.write_text(json.dumps([{"messages": HI + HELLO}]), encoding="utf-8")
     assert (reading_of(listed).format, reading_of(listed).accepted) == ("chat", 1)
+
+
+def test_a_key_that_stands_twice_in_a_message_loses_nothing_silently(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    twice = '{"messages": [{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]}'
+    path.write_text(f"{json.dumps({'messages': HI + HELLO})}\n{twice}\n", encoding="utf-8")
+    assert reading_of(path).reasons == {"key 'content' stands twice in a message": 1}
