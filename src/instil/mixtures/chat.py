@@ -98,11 +98,17 @@ class Chat:
         except TemplateError as error:
             raise ModelError(f"the model's {error.message}", remedy=error.remedy) from None
         if not whole.startswith(before):
-            raise _refused("what is read before an answer is not what stands before it in a finished conversation")
+            where = len(_common(before, whole))
+            raise _refused(
+                f"it opens an answer with {before[where:][-40:]!r}, which a finished conversation does not have there"
+            )
         lead, found, end = whole[len(before) :].partition(_TARGET)
         if not found:
             raise _refused("it does not write the answer as it is")
-        return lead, end
+        # What ends a turn is what stands after it whether or not the conversation goes on.
+        going_on = self._try([*messages, Message("assistant", _TARGET), _QUESTION])
+        more = going_on.rpartition(_TARGET)[2]
+        return lead, _common(end, more) if going_on else end
 
     def _ending(self, end: str, eos_id: int) -> list[int]:
         """The ids that end an answer: up to the end token, or else up to the first special token."""
@@ -113,10 +119,19 @@ class Chat:
         return ids[: special[0] + 1] if special else [eos_id]
 
     def _takes_system(self) -> bool:
+        return _SYSTEM.content in self._try([_SYSTEM, _QUESTION])
+
+    def _try(self, messages: Sequence[Message]) -> str:
         try:
-            return _SYSTEM.content in self._render([_SYSTEM, _QUESTION], open_turn=True)
+            return self._render(messages, open_turn=False)
         except TemplateError:
-            return False
+            return ""
+
+
+def _common(one: str, other: str) -> str:
+    """What two texts begin with alike."""
+    length = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    return one[: min(len(one), len(other)) if length is None else length]
 
 
 def _told_by_user(messages: list[Message]) -> list[Message]:
