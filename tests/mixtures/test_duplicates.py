@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from instil.mixtures.duplicates import drop_duplicates, find_duplicates, phrase
-from instil.mixtures.mixture import Mixture
-from instil.mixtures.spec import MixtureSpec
-from instil.records import Example, Prompt
+from instil.mixtures.duplicates import find_duplicates, phrase
+from instil.records import Example
 from instil.tasks.registry import load_collection
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -80,27 +78,6 @@ def test_two_tasks_that_ask_otherwise_share_nothing_and_two_that_ask_alike_do():
     asked = [task("toxic", OTHERS), task("insult", OTHERS, insult), task("again", OTHERS)]
     found = find_duplicates(asked, near=0.8)
     assert [(pair.first, pair.second, pair.exact) for pair in found.pairs()] == [("made/toxic", "made/again", 6)]
-
-
-def test_dropping_shrinks_epochs_keeps_the_first_and_enters_the_fingerprint():
-    toxic, again = task("toxic", [*OTHERS, OTHERS[0]]), task("again", [*OTHERS, (LONG, "no")])
-    (kept, later), remarks = drop_duplicates([[toxic], [again]], "drop-exact")
-    assert [example.key for example in kept[0].examples] == [f"r{row}" for row in range(6)]
-    assert [example.key for example in later[0].examples] == ["r6"]
-    assert remarks == ["7 of 14 rows repeat another exactly and were left out"]
-    spec = MixtureSpec.model_validate({"sources": [{"collection": "a"}, {"collection": "b"}]})
-    whole, dropped = Mixture(spec, [[toxic], [again]]), Mixture(spec, [kept, later])
-    assert len(dropped) == 7
-    assert dropped.fingerprint != whole.fingerprint
-    shown = [prompt for prompt in dropped if isinstance(prompt, Prompt)]
-    assert len({(prompt.input, prompt.target) for prompt in shown}) == 7
-
-
-def test_a_task_that_only_repeats_goes_as_a_whole():
-    (kept, later), remarks = drop_duplicates([[task("toxic", OTHERS)], [task("again", OTHERS)]], "drop-near")
-    assert len(kept) == 1
-    assert later == []
-    assert "made/again" in remarks[1]
 
 
 def test_a_row_that_no_template_can_phrase_repeats_nothing():

@@ -11,26 +11,23 @@ phrasing of the template) are left aside, and rows of two tasks are duplicates o
 A contrast pair, nearly the same input with another answer, is none, nor are two sums with other numbers. A long passage
 with two questions and one answer is one: look at `instil mix duplicates` before leaving near duplicates out.
 
-Of rows that repeat each other the first is kept, in the order of the mixture's sources. Which rows go is a pure
-function of the tasks; it is part of the tasks' fingerprints, and so of the mixture's. Hashes are kept in memory, texts
-are not.
+Of rows that repeat each other the first counts as kept, in the order of the mixture's sources. What is found is a pure
+function of the tasks. Hashes are held in memory, texts are not.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from instil.errors import TemplateError
-from instil.fingerprint import fingerprint
 from instil.overlap import Bands, Clusters, Hashes, merge, shingles, similarity, text_hash, words
-from instil.records import Example
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
@@ -127,26 +124,6 @@ class Duplicates:
         return {name: sorted(found) for name, found in rows.items()}
 
 
-class Kept(Sequence[Example]):
-    """Some rows of a task, read as lazily as the task's own."""
-
-    def __init__(self, rows: Sequence[Example], kept: NDArray[np.int64]) -> None:
-        self._rows, self._kept = rows, kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        """The index-th row that is left."""
-        if isinstance(index, slice):
-            return [self._rows[row] for row in self._kept[index].tolist()]
-        return self._rows[int(self._kept[index])]
-
-
 def find_duplicates(
     tasks: Sequence[Task], *, near: float | None = None, progress: Callable[[int], None] = lambda _: None
 ) -> Duplicates:
@@ -163,35 +140,6 @@ def find_duplicates(
     twins = [*look.exact(), *look.conflicts(), *(look.near() if near is not None else ())]
     twins.sort(key=lambda twin: (twin.other.task, twin.other.row))
     return Duplicates(tasks, look.total, look.refused, near, tuple(twins))
-
-
-def drop_duplicates(
-    sources: Sequence[Sequence[Task]], mode: Literal["drop-exact", "drop-near"]
-) -> tuple[list[list[Task]], list[str]]:
-    """The tasks of each source without the rows that repeat another, and remarks that say how many these were.
-
-    A task of which nothing is left goes as a whole. Sizes, and with them shares by size, are those of what is left.
-    """
-    found = find_duplicates([task for tasks in sources for task in tasks], near=NEAR if mode == "drop-near" else None)
-    repeated = found.repeated()
-    left = [[_without(task, repeated.get(task.name, [])) for task in tasks] for tasks in sources]
-    gone = sorted(task.name for tasks in left for task in tasks if not len(task.examples))
-    count = sum(map(len, repeated.values()))
-    remarks = []
-    if count:
-        kinds = "exactly or nearly" if mode == "drop-near" else "exactly"
-        remarks.append(f"{count:,} of {found.examples:,} rows repeat another {kinds} and were left out")
-    if gone:
-        remarks.append(f"{len(gone):,} tasks only repeat others and were left out, {gone[0]} for one")
-    return [[task for task in tasks if len(task.examples)] for tasks in left], remarks
-
-
-def _without(task: Task, rows: Sequence[int]) -> Task:
-    if not rows:
-        return task
-    kept = np.setdiff1d(np.arange(len(task.examples)), np.asarray(rows, np.int64))
-    content = fingerprint(["without", task.fingerprint, list(rows)])
-    return replace(task, examples=Kept(task.examples, kept), content=content)
 
 
 @dataclass(frozen=True, slots=True)

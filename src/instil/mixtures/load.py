@@ -190,7 +190,7 @@ class _Loader:
         if spec.limit is not None or any(source.limit is not None for source in spec.sources):
             branch = _limited(branch)
         if spec.duplicates != "keep":
-            from instil.mixtures.duplicates import drop_duplicates
+            from instil.mixtures.dropped import drop_duplicates
 
             (tasks,), remarks = drop_duplicates([list(branch.tasks)], spec.duplicates)
             self.remarks += remarks

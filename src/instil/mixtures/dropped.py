@@ -1,0 +1,121 @@
+"""Tasks without the rows that repeat another row, where a recipe says `duplicates: drop-exact` or `drop-near`.
+
+    task ni/task1, 300 rows, rows 9 and 12 repeat row 4   ->   ni/task1, 298 rows, another fingerprint
+
+Which rows go is a pure function of the tasks, so it is looked for once: the list is kept beside the collections
+(`INSTIL_CACHE`), by the fingerprints of all tasks and of the code that looks, and every worker reads it there. Sizes,
+epochs and shares by size are those of what is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instil import overlap
+from instil.fingerprint import fingerprint, fingerprint_file
+from instil.mixtures import duplicates
+from instil.records import Example
+from instil.runs import write_json
+from instil.tasks.cache import folder
+
+if TYPE_CHECKING:
+    from instil.tasks.task import Task
+
+Mode = Literal["drop-exact", "drop-near"]
+
+
+@dataclass(frozen=True, slots=True)
+class DropList:
+    """Which rows repeat an earlier one."""
+
+    looked_at: int
+    """Rows of all tasks together."""
+    rows: Mapping[str, Sequence[int]]
+    """Numbers of the rows that go, by task, rising."""
+
+
+class Kept(Sequence[Example]):
+    """Some rows of a task, read as lazily as the task's own."""
+
+    def __init__(self, rows: Sequence[Example], kept: NDArray[np.int64]) -> None:
+        self._rows, self._kept = rows, kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        """The index-th row that is left."""
+        if isinstance(index, slice):
+            return [self._rows[row] for row in self._kept[index].tolist()]
+        return self._rows[int(self._kept[index])]
+
+
+def drop_duplicates(sources: Sequence[Sequence[Task]], mode: Mode) -> tuple[list[list[Task]], list[str]]:
+    """The tasks of each source without the rows that repeat another, and remarks that say how many these were.
+
+    A task of which nothing is left goes as a whole.
+    """
+    found = drop_list([task for tasks in sources for task in tasks], mode)
+    left = [[_without(task, found.rows.get(task.name, [])) for task in tasks] for tasks in sources]
+    gone = sorted(task.name for tasks in left for task in tasks if not len(task.examples))
+    count = sum(map(len, found.rows.values()))
+    remarks = []
+    if count:
+        kinds = "exactly or nearly" if mode == "drop-near" else "exactly"
+        remarks.append(f"{count:,} of {found.looked_at:,} rows repeat another {kinds} and were left out")
+    if gone:
+        remarks.append(f"{len(gone):,} tasks only repeat others and were left out, {gone[0]} for one")
+    return [[task for task in tasks if len(task.examples)] for tasks in left], remarks
+
+
+def drop_list(tasks: Sequence[Task], mode: Mode) -> DropList:
+    """The rows that repeat an earlier row of these tasks: looked for, or as they were found the last time."""
+    place = _place(tasks, mode)
+    if place is not None:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: look anew
+            kept = json.loads(place.read_text("utf-8"))
+            rows = {str(name): [int(row) for row in found] for name, found in kept["rows"].items()}
+            return DropList(int(kept["looked_at"]), rows)
+    found = duplicates.find_duplicates(tasks, near=duplicates.NEAR if mode == "drop-near" else None)
+    made = DropList(found.examples, found.repeated())
+    if place is not None:
+        with suppress(OSError):  # what cannot be kept is looked for again
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, {"looked_at": made.looked_at, "rows": made.rows})
+    return made
+
+
+def _place(tasks: Sequence[Task], mode: Mode) -> Path | None:
+    kept = folder()
+    if kept is None:
+        return None
+    names = [[task.name, task.fingerprint] for task in tasks]
+    return kept / f"{mode}-{fingerprint([_code(), names])}.json"
+
+
+@cache
+def _code() -> list[str]:
+    """Names the code that looks: another version may find other rows."""
+    return [*(fingerprint_file(Path(str(module.__file__))) for module in (overlap, duplicates)), version("rensa")]
+
+
+def _without(task: Task, rows: Sequence[int]) -> Task:
+    if not rows:
+        return task
+    kept = np.setdiff1d(np.arange(len(task.examples)), np.asarray(rows, np.int64))
+    content = fingerprint(["without", task.fingerprint, list(rows)])
+    return replace(task, examples=Kept(task.examples, kept), content=content)
