@@ -267,6 +267,25 @@ def test_a_template_without_end_is_stopped(source: str) -> None:
     assert time.process_time() - started < 8
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ " + "(" * 30_000 + "1" + ")" * 30_000 + " }}",
+        "{{ " + "-" * 60_000 + "1 }}",
+        "{{ messages" + ".a" * 30_000 + " }}",
+        "{{ 1" + "+1" * 30_000 + " }}",
+        "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
+        "{% for a in b %}" * 1500 + "{% endfor %}" * 1500,
+        "{% macro f() %}" * 2000 + "{% endmacro %}" * 2000,
+        "{{ " + "f(" * 10_000 + ")" * 10_000 + " }}",
+    ],
+    ids=lambda source: source[:12],
+)
+def test_a_template_that_nests_too_deeply_is_an_error_and_no_crash(source: str) -> None:
+    with pytest.raises(TemplateError, match="nested too deeply"):
+        ChatTemplate(source).render([{"role": "user", "content": "Hi"}])
+
+
 def test_a_long_conversation_is_well_within_the_bounds() -> None:
     messages = [{"role": ("user", "assistant")[number % 2], "content": "word " * 200} for number in range(200)]
     for style, source in STYLES.items():

@@ -99,8 +99,15 @@ def show(
 
     Example: instil tasks show cot/gsm8k --data ../data
     """
+    from instil.tasks.registry import further_phrasings
+
     found = _one(task, data, path, columns, templates).tasks[0]
-    summary = _summary(found) | {"first_row": {"key": found.examples[0].key, **found.examples[0].fields}}
+    further = [one.name for one in further_phrasings(found.collection)]
+    summary = (
+        _summary(found)
+        | {"further_templates": further}
+        | {"first_row": {"key": found.examples[0].key, **found.examples[0].fields}}
+    )
     if as_json:
         _print_json(summary)
         return

@@ -8,8 +8,8 @@ import pytest
 from tests.tasks.readers.damage import YAML, write
 
 from instil.errors import DataError
-from instil.tasks.readers.promptsource import Promptsource, task_of, template_file
-from instil.tasks.template import RenderRefused
+from instil.tasks.readers.promptsource import Promptsource, metrics_of, task_of, template_file
+from instil.tasks.template import RenderRefused, Template
 
 READER = Promptsource()
 
@@ -100,3 +100,19 @@ def test_shared_parts_of_a_file_cannot_blow_up(tmp_path: Path) -> None:
     bomb = b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40))
     reading = READER.read(write(tmp_path, "templates.yaml", bomb + b"templates: {one: *a39} # !Template"))
     assert reading.reasons == {"not a mapping": 1}
+
+
+@pytest.mark.parametrize(
+    ("named", "metrics"),
+    [
+        (["Accuracy", "ACCURACY"], ("exact_match",)),
+        (["ROUGE", "Rouge-L", "rouge_l"], ("rouge_l",)),
+        (["BLEU", "Squad"], ("rouge_l", "exact_match")),
+        (["Pearson Correlation", "Pearson correlation"], ("exact_match",)),
+        ("Accuracy", ("exact_match",)),
+        (None, ("exact_match",)),
+        ([], ("exact_match",)),
+    ],
+)
+def test_metrics_are_known_by_every_spelling(named: object, metrics: tuple[str, ...]) -> None:
+    assert metrics_of([Template.from_promptsource("a", "x ||| y", metadata={"metrics": named})]) == metrics
