@@ -1,206 +1,141 @@
-"""Self-Instruct, instruction induction, BIG-Bench-Mistake and Natural Instructions v1."""
+"""Readers of instructions, rendered prompts, evaluations, and what they share with those of talk."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.tasks.readers.damage import write
+from tests.tasks.readers.rows_of_talk import HELLO, HI, NO, only, read, why_aside
 
+from instil.records import Example
 from instil.tasks.check import reading_of
-from instil.tasks.readers.source import Source
+from instil.tasks.registry import load_collection, open_collection
 
 
-def test_seeds_have_one_instruction_each(data_root: Path) -> None:
-    reading = reading_of(data_root / "self_instruct" / "seed_tasks.jsonl")
-    assert (reading.format, reading.read, reading.quarantined) == ("self-instruct", 175, [])
-    (task,) = reading.tasks
-    assert len({row.fields["instruction"] for row in task.examples}) >= 170
-    assert sum(row.fields["is_classification"] is True for row in task.examples) == 26
-    assert sum(row.fields["input"] == "" for row in task.examples) == 50
-    plain, asked, _ = task.templates
-    assert plain.render(task.examples[1], seed=0).input == (
-        "What is the relation between the given pairs?\nNight : Day :: Right : Left"
-    )
-    without = asked.render(task.examples[0], seed=0).input
-    assert "Input:" not in without
-    assert without.endswith("\n\nOutput:")
+def test_model_written_evaluations_lose_the_blank_and_never_say_by_place_which_matches(data_root: Path) -> None:
+    tasks = load_collection("model-written-evals", data_root)
+    assert len(tasks) == 21
+    assert all(task.evaluation_only for task in tasks)
+    for task in tasks:
+        targets: Counter[int] = Counter()
+        for example in task.examples:
+            made = task.templates[0].render(example, seed=0)
+            assert made.target in made.options
+            assert made.options == tuple(sorted(made.options))
+            targets[made.options.index(made.target)] += 1
+        assert set(targets) == {0, 1}, task.name
+    with_statement = [task for task in tasks if "statement" in task.examples[0].fields]
+    assert len(with_statement) == 20
 
 
-def test_user_oriented_rows_and_rows_of_several_instances(tmp_path: Path) -> None:
+def test_alpaca_and_gpteacher_rows_differ_in_the_answers_name(tmp_path: Path, data_root: Path) -> None:
+    tasks = {task.name: task for task in load_collection("gpteacher", data_root)}
+    assert sorted(tasks) == ["gpteacher/codegen-instruct", "gpteacher/roleplay-simple-deduped-roleplay-instruct"]
+    task = tasks["gpteacher/codegen-instruct"]
+    made = task.templates[0].render(task.examples[0], seed=0)
+    assert made.input.endswith("given its width and height.\n\nwidth: 5, height: 8")
+    assert made.target.startswith("#include <iostream>")
+    own = only(read(tmp_path / "x.json", [{"instruction": "Greet", "input": "", "output": "Hello"}]))
+    made = own.templates[0].render(own.examples[0], seed=0)
+    assert (made.input, made.target) == ("Greet", "Hello")
+
+
+@pytest.mark.parametrize("name", ["t0_zsopt.jsonl", "t0.parquet"])
+def test_flan_sub_mixtures_make_a_task_of_each_task_name(tmp_path: Path, name: str) -> None:
     rows = [
-        {
-            "id": "u0",
-            "motivation_app": "Grammarly",
-            "instruction": "Fix.",
-            "instances": [{"input": "a", "output": "b"}],
-        },
-        {"id": "u1", "instruction": "Two.", "instances": [{"input": "", "output": "x"}, {"input": "q", "output": "y"}]},
-        {"id": "u1", "instruction": "Again.", "instances": [{"input": "", "output": "z"}]},
-        {"id": "u2", "instruction": "Bad.", "instances": [{"input": "", "output": "x"}, {"input": "q", "output": " "}]},
-        {"id": "u3", "instruction": "None.", "instances": []},
-        {"id": "u4", "instruction": "", "instances": [{"input": "", "output": "x"}]},
-        {"id": "u5", "instruction": "Odd.", "instances": ["x"]},
+        {"inputs": f"q {n}", "targets": "a", "task_source": "P3", "task_name": f"t{n % 2}", "template_type": kind}
+        for n, kind in enumerate(("zs_opt", "zs_noopt", "fs_opt", "fs_noopt"))
     ]
-    reading = reading_of(write(tmp_path, "user_oriented_instructions.jsonl", "\n".join(map(json.dumps, rows)).encode()))
-    assert (reading.format, reading.read, reading.accepted) == ("self-instruct", 7, 3)
-    assert reading.reasons == {
-        "empty target": 1,
-        "no list of instances": 1,
-        "empty instruction": 1,
-        "not an object": 1,
+    reading = read(tmp_path / name, rows)
+    assert [(task.name, task.size, task.source) for task in reading.tasks] == [
+        ("flan/t0", 2, "P3"),
+        ("flan/t1", 2, "P3"),
+    ]
+    assert [one.fields["template_type"] for one in reading.tasks[1].examples] == ["zs_noopt", "fs_noopt"]
+    assert reading.tasks[0].fingerprint != reading.tasks[1].fingerprint
+    (found,) = open_collection("flan", tmp_path, path=name, tasks=["t1"]).tasks
+    assert found.name == "flan/t1"
+
+
+def test_flan_columns_go_by_other_names_too(tmp_path: Path) -> None:
+    rows = [
+        {"inputs": "q", "targets": "a", "_task_name": "t", "_template_type": "fs"},
+        {"inputs": "q", "targets": "a", "task": "t"},
+    ]
+    (task,) = read(tmp_path / "x.jsonl", rows).tasks
+    assert [one.fields["template_type"] for one in task.examples] == ["fs", ""]
+    whole = rows[1]
+    assert why_aside(tmp_path / "x.jsonl", {"inputs": "q", "targets": "", "task": "t"}, whole) == "empty target"
+    assert why_aside(tmp_path / "x.jsonl", {"inputs": "q", "targets": "a"}, whole) == "no task name"
+
+
+def _sample(arguments: object, target: object) -> dict[str, Any]:
+    return {"doc_id": 0, "doc": {"q": "?"}, "target": target, "arguments": arguments, "resps": [], "filtered_resps": []}
+
+
+def test_samples_of_the_harness_are_rows(tmp_path: Path) -> None:
+    chosen = {
+        f"gen_args_{n}": {"arg_0": "What melts ice?", "arg_1": f" {text}"} for n, text in enumerate(("cold", "heat"))
     }
-    (task,) = reading.tasks
-    assert [row.key for row in task.examples] == ["u0", "u1-1", "u1-2", "u1#3"]
-    assert task.examples[0].fields["motivation_app"] == "Grammarly"
-
-
-def test_induction_tasks_have_people_s_words_and_their_own_pool(data_root: Path) -> None:
-    folder = data_root / "instruction_induction"
-    rows = 0
-    for path in sorted((folder / "execute").iterdir()):
-        reading = reading_of(path)
-        assert (reading.format, reading.quarantined) == ("instruction-induction", [])
-        (task,) = reading.tasks
-        instructions = json.loads(Source(folder / "annotations" / f"{Source(path).stem}.json").text())["annotations"]
-        made = [template.render(task.examples[0], seed=0) for template in task.templates]
-        assert [one.instruction for one in made] == [text.strip() for text in instructions]
-        assert task.exemplars is not None
-        assert [row.key for row in task.examples] == [str(number) for number in range(1, task.size + 1)]
-        assert [Path(file.path).parent.name for file in task.files] == ["execute", "induce", "annotations"]
-        assert task.evaluation_only == (Source(path).stem == "common_concept")
-        rows += reading.read
-    for path in sorted((folder / "induce").iterdir()) + sorted((folder / "annotations").iterdir()):
-        reading = reading_of(path)
-        assert reading.quarantined == []
-        rows += reading.read
-    assert rows == 37792
-
-
-def test_fields_of_their_own_and_further_references(data_root: Path) -> None:
-    folder = data_root / "instruction_induction" / "execute"
-    (concept,) = reading_of(folder / "common_concept.json").tasks
-    assert concept.examples[0].fields["input"] == "rock climbing, elevators, helicopters"
-    assert concept.examples[0].fields["references"] == ["involve vertical movement.", "involve going up."]
-    (german,) = reading_of(folder / "translation_en-de.json").tasks
-    made = german.templates[0].render(german.examples[0], seed=0)
-    assert (made.target, german.language) == ("Platz", "German")
-    assert {"Platz", "Position", "Ort"} <= set(made.references)
-
-
-def test_keys_are_taken_as_numbers_and_causes_are_asked_for(tmp_path: Path) -> None:
-    rows = {str(n): {"cause": f"It rained {n}.", "effect": f"It is wet {n}."} for n in (10, 1, 2)}
-    rows |= {"3": {"cause": "", "effect": "x"}, "4": {"input": "a"}, "x": {"input": "a", "output": "b"}}
-    content = json.dumps({"metadata": {}, "examples": {**rows, "5": 7}}).encode()
-    reading = reading_of(write(tmp_path, "cause_and_effect.json", content))
-    assert (reading.read, reading.accepted) == (7, 4)
-    assert [row.where for row in reading.quarantined] == ["entry 3", "entry 4", "entry 5"]
-    (task,) = reading.tasks
-    assert [row.key for row in task.examples] == ["1", "2", "10", "x"]
+    free = {"gen_args_0": {"arg_0": "2 + 2 =", "arg_1": {"until": ["\n"]}}}
+    older = [["What melts ice?", " cold"], ["What melts ice?", " heat"]]
+    rows = [_sample(chosen, "1"), _sample(free, "4"), _sample(older, 0), _sample(older, "heat"), _sample([], "x")]
+    reading = read(tmp_path / "samples_arc_2024.jsonl", rows)
+    assert reading.format == "lm-eval-samples"
+    assert reading.reasons == {"field 'arguments' lists no request": 1}
+    task = only(reading)
     assert task.evaluation_only
-    for row in task.examples[:3]:
-        assert row.fields["output"] == f"It rained {row.key}."
-        assert str(row.fields["input"]).startswith("Sentence 1: It ")
-    assert [template.name for template in task.templates] == ["rows"]
+    made = [task.templates[0].render(example, seed=0) for example in task.examples]
+    assert [(one.input, one.target) for one in made] == [
+        ("What melts ice?", "heat"),
+        ("2 + 2 =", "4"),
+        ("What melts ice?", "cold"),
+        ("What melts ice?", "heat"),
+    ]
+    assert [one.options for one in made] == [("cold", "heat"), (), ("cold", "heat"), ("cold", "heat")]
 
 
-@pytest.mark.parametrize(("content", "read", "reasons"), [
-    (b'{"annotations": ["a", "", 5, null]}', 4, {"empty instruction": 1, "field 'annotations' is null, not text": 1}),
-    (b'{"annotations": ["a"', 1, {"not JSON (expecting ',' delimiter)": 1}),
-])  # fmt: skip
-def test_annotations_are_counted(tmp_path: Path, content: bytes, read: int, reasons: dict[str, int]) -> None:
-    reading = reading_of(write(tmp_path, "sum.json", content))
-    assert (reading.format, reading.read, reading.reasons) == ("instruction-annotations", read, reasons)
+def test_results_of_the_harness_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "results_2024.json"
+    results = {"arc": {"alias": "arc", "acc,none": 0.5}, "boolq": {"alias": "boolq", "acc,none": 0.6}, "odd": 3}
+    path.write_text(json.dumps({"results": results, "configs": {}, "versions": {}}), encoding="utf-8")
+    reading = reading_of(path)
+    assert (reading.format, reading.read, reading.accepted, reading.tasks) == ("lm-eval-results", 3, 2, [])
+    path.write_text(json.dumps({"results": [1, 2], "configs": {}, "versions": {}}), encoding="utf-8")
+    assert reading_of(path).format == "unknown"
+
+
+def test_every_example_can_be_kept_as_json(data_root: Path) -> None:
+    names = ("hh-rlhf", "llmbar", "taskmaster", "taskmaster-rewards", "fastchat", "gpteacher", "persona-chat", "blimp")
+    for name in names:
+        for task in load_collection(name, data_root):
+            for example in [task.examples[0], task.examples[task.size - 1]]:
+                again = Example(example.key, json.loads(json.dumps(dict(example.fields))))
+                assert again == Example(example.key, dict(example.fields))
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "right"), [("word_sorting", 300, 34), ("dyck_languages", 986, 336), ("logical_deduction", 300, 6)]
+    ("row", "other"),
+    [
+        ({"messages": HI + HELLO}, {"messages": HI + NO}),
+        ({"prompt": "Hi", "chosen": "x", "rejected": "y"}, {"prompt": "Hi", "chosen": "y", "rejected": "x"}),
+        ({"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}),
+        ({"inputs": "a", "targets": "b"}, {"inputs": "c", "targets": "d"}),
+    ],
 )
-def test_traces_with_their_first_mistake(data_root: Path, name: str, rows: int, right: int) -> None:
-    reading = reading_of(data_root / "bbh_mistake" / f"{name}.jsonl.gz")
-    assert (reading.format, reading.read, reading.quarantined) == ("bbh-mistake", rows, [])
-    (task,) = reading.tasks
-    assert task.evaluation_only
-    assert sum(row.fields["first_mistake"] == "none" for row in task.examples) == right
-    for row in task.examples:
-        made = [template.render(row, seed=0) for template in task.templates]
-        assert all(one.target in one.options for one in made)
-        assert (made[2].target == "yes") == (made[0].target == "none")
-
-
-def test_mistakes_are_counted_from_one_in_the_text(data_root: Path, tmp_path: Path) -> None:
-    (task,) = reading_of(data_root / "bbh_mistake" / "dyck_languages.jsonl.gz").tasks
-    made = task.templates[0].render(task.examples[0], seed=0)
-    assert made.target == "13"  # index 12 in the file
-    assert "\nStep 13: ] ; stack: {\n" in made.input
-    whole = {"input": "q", "steps": ["a", "b"], "target": "t", "answer": "t", "mistake_index": None}
-    changes = [{}, {"mistake_index": 2}, {"mistake_index": True}, {"steps": []}, {"steps": ["a", None]}, {"input": ""}]
-    rows = [json.dumps({**whole, **change}) for change in changes] + ['{"input": "q", "steps": ["a"]}']
-    reading = reading_of(write(tmp_path, "x.jsonl", "\n".join(rows).encode()))
-    assert (reading.read, reading.accepted) == (7, 1)
-    assert reading.reasons == {
-        "the mistake is at none of the steps": 2,
-        "no list of steps": 1,
-        "field 'steps' is null, not text": 1,
-        "empty input": 1,
-        "no field 'mistake_index'": 1,
-    }
-
-
-@pytest.mark.parametrize("number", ["059_ropes_story", "060_ropes_question"])
-def test_version_1_has_plain_texts_and_cautions(data_root: Path, number: str) -> None:
-    reading = reading_of(data_root / "natural_instructions_v1" / f"subtask{number}_generation.json.gz")
-    assert (reading.format, reading.read, reading.quarantined) == ("natural-instructions-v1", 300, [])
-    (task,) = reading.tasks
-    assert "ROPES" in task.licence
-    full = task.templates[2].render(task.examples[0], seed=0)
-    for part in (
-        "Prompt: Write a",
-        "Definition: You are",
-        "Things to Avoid: ",
-        "Emphasis & Caution: 1. ",
-        "Suggestion: ",
-    ):
-        assert part in full.instruction
+def test_worked_examples_of_a_test_file_come_from_the_train_file_beside_it(
+    tmp_path: Path, row: dict[str, Any], other: dict[str, Any]
+) -> None:
+    alone = only(read(tmp_path / "test.jsonl", [row]))
+    assert alone.exemplars is None
+    train = only(read(tmp_path / "train.jsonl", [other, other]))
+    assert train.exemplars is None
+    task = only(read(tmp_path / "test.jsonl", [row]))
     assert task.exemplars is not None
-    assert next(row.key for row in task.exemplars) == "positive-1"
-    assert str(task.exemplars[0].fields["explanation"]).startswith("This is a good")
-    several = next(row for row in task.examples if len(row.fields["outputs"]) > 1)  # type: ignore[arg-type]
-    assert len(task.templates[0].render(several, seed=0).references) > 1
-
-
-def test_a_dash_is_none_and_damage_is_set_aside(tmp_path: Path) -> None:
-    content = {
-        "Title": "T",
-        "Prompt": "-",
-        "Definition": "Say it.",
-        "Things to Avoid": "-",
-        "Emphasis & Caution": "Take care.",
-        "Instances": [
-            {"input": "a", "output": ["b"]},
-            {"input": "a", "output": "b"},
-            {"input": "a", "output": []},
-            {"input": " ", "output": ["b"]},
-            {"output": ["b"]},
-            "x",
-        ],
-        "Examples": {"Positive Examples": [{"input": "p"}], "Negative Examples": ["-"]},
-    }
-    reading = reading_of(write(tmp_path, "subtask001_x.json", json.dumps(content).encode()))
-    assert (reading.format, reading.read, reading.accepted) == ("natural-instructions-v1", 6, 2)
-    assert [row.reason for row in reading.quarantined] == [
-        "empty target",
-        "empty input",
-        "no field 'input'",
-        "not an object",
-    ]
-    (task,) = reading.tasks
-    assert task.exemplars is None
-    made = {template.name: template.render(task.examples[0], seed=0) for template in task.templates}
-    assert made["prompt"].instruction == "Say it."
-    assert made["full"].instruction == "T\nDefinition: Say it.\nEmphasis & Caution: Take care."
-    nameless = reading_of(write(tmp_path, "y.json", json.dumps({**content, "Definition": "-"}).encode()))
-    assert nameless.reasons["no Definition"] == 5
-    broken = reading_of(write(tmp_path, "z.json", json.dumps({**content, "Instances": {}}).encode()))
-    assert broken.reasons == {"no list of Instances": 1}
+    assert [example.key for example in task.exemplars] == ["train-1", "train-2"]
+    assert task.exemplars[0].fields == train.examples[0].fields
+    assert [Path(file.path).name for file in task.files] == ["test.jsonl", "train.jsonl"]
+    assert task.fingerprint != alone.fingerprint
