@@ -174,3 +174,17 @@ def test_a_bad_file_of_templates_stops_a_collection_with_its_name(root: Path) ->
 
 def test_an_empty_file_holds_no_template(tmp_path: Path) -> None:
     assert open_templates(written(tmp_path, "")).aside[0].reason == "no mapping"
+
+
+def test_a_tower_of_aliases_stays_small(tmp_path: Path) -> None:
+    tower = "t0: &t0 [x, x]\n" + "".join(f"t{n}: &t{n} [*t{n - 1}, *t{n - 1}]\n" for n in range(1, 40))
+    places = "dataset: *t39\nsubset: *t39\ntemplates:\n"
+    foreign = "  a: {name: good, jinja: 'x ||| y', metadata: {metrics: *t39, languages: [en], original_task: true}}\n"
+    foreign += "  b: {name: *t39, jinja: 'x ||| y'}\n"
+    file = open_templates(written(tmp_path, tower + places + foreign))
+    assert [template.metadata for template in file.templates] == [
+        {"metrics": [], "languages": ["en"], "original_task": True}
+    ]
+    assert file.aside[0].reason == "field 'name' is no text"
+    own = "  - {name: a, input: x, target: y, answer_choices: *t39}\n  - {name: *t39, input: x, target: y}\n"
+    assert len(open_templates(written(tmp_path, tower + places + own)).aside) == 2

@@ -118,7 +118,9 @@ def open_templates(path: Path) -> TemplateFile:
             aside.append(Quarantined(f"template {_called(entry, key)!r}", str(problem)))
     if not isinstance(listed, (dict, list, type(None))):
         aside.append(Quarantined("file", "no mapping or list of templates"))
-    dataset, subset = str(content.get("dataset") or path.parent.name), str(content.get("subset") or "")
+    dataset, subset = (content.get(name) for name in ("dataset", "subset"))
+    dataset = dataset if isinstance(dataset, str) and dataset else path.parent.name
+    subset = subset if isinstance(subset, str) else ""
     return TemplateFile(path, dataset, subset, tuple(templates), tuple(aside), own, source.sha256())
 
 
@@ -216,7 +218,7 @@ def _promptsource(entry: object, taken: set[str]) -> Template:
         raise RowProblem("not a mapping")
     if not isinstance(entry.get("jinja"), str):
         raise RowProblem("no text in field 'jinja'")
-    unique = str(entry.get("name") or entry.get("id"))
+    unique = _text(entry, "name") or _text(entry, "id") or "unnamed"
     while unique in taken:
         unique += "'"
     template = _in_one_text(entry, unique)
@@ -225,12 +227,22 @@ def _promptsource(entry: object, taken: set[str]) -> Template:
 
 
 def _in_one_text(entry: Mapping[Any, Any], name: str) -> Template:
-    jinja, choices, metadata = entry["jinja"], _text(entry, "answer_choices"), entry.get("metadata")
+    jinja, choices = entry["jinja"], _text(entry, "answer_choices")
     if SEPARATOR not in jinja:
         raise RowProblem("no ||| between input and target")
-    return Template.from_promptsource(
-        name, jinja, answer_choices=choices or None, metadata=metadata if isinstance(metadata, dict) else {}
-    )
+    return Template.from_promptsource(name, jinja, answer_choices=choices or None, metadata=_metadata(entry))
+
+
+def _metadata(entry: Mapping[Any, Any]) -> dict[str, Any]:
+    """What promptsource says there, scalars and lists of texts: an alias in YAML can tower up to anything else."""
+    said = entry.get("metadata")
+    kept: dict[str, Any] = {}
+    for key, value in said.items() if isinstance(said, dict) else ():
+        if isinstance(value, list):
+            kept[str(key)] = [item for item in value if isinstance(item, str)]
+        elif isinstance(value, (str, bool)):
+            kept[str(key)] = value
+    return kept
 
 
 def _compiling(template: Template) -> Template:
@@ -264,7 +276,8 @@ def _own(entry: object, taken: set[str]) -> Template:
     if isinstance(choices, list):
         unclear = next((choice for choice in choices if not isinstance(choice, str)), "")
         if not isinstance(unclear, str):
-            raise RowProblem(f"answer choice {str(unclear)[:60]!r} is no text: put it in quotes")
+            shown = str(unclear) if isinstance(unclear, (bool, type(None))) else type(unclear).__name__
+            raise RowProblem(f"answer choice {shown!r} is no text: put it in quotes")
         entry = entry | {"answer_choices": f" {SEPARATOR} ".join(choices)}
     for flag in _FLAGS:
         if not isinstance(entry.get(flag), (bool, type(None))):

@@ -94,7 +94,7 @@ def metrics_of(templates: Sequence[Template]) -> tuple[str, ...]:
     for template in templates:
         listed = template.metadata.get("metrics")
         for metric in listed if isinstance(listed, list) else [listed] if isinstance(listed, str) else []:
-            named[METRICS.get(re.sub(r"[\s_-]+", "", str(metric)).casefold(), "exact_match")] += 1
+            named[METRICS.get(re.sub(r"[\s_-]+", "", metric).casefold(), "exact_match")] += 1
     return tuple(metric for metric, _ in named.most_common()) or ("exact_match",)
 
 
