@@ -21,6 +21,7 @@ from instil.cli.gallery import mix_gallery
 from instil.cli.mix_build import build
 from instil.cli.mix_card import card
 from instil.cli.mix_duplicates import duplicates
+from instil.cli.mix_recipe import Language, Licence, read_recipe
 from instil.cli.output import complain, console
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def show(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the first row that cannot be used, instead of setting it aside.")
     ] = False,
+    licence: Licence = None,
+    language: Language = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key, as in mixture.seed=7.", metavar="KEY=VALUE")
     ] = None,
@@ -72,9 +75,8 @@ def show(
     """
     from instil.mixtures.load import load_mixture
     from instil.mixtures.showing import describe
-    from instil.recipe import load_yaml, override
 
-    raw = override(load_yaml(Path(recipe)), assignments or [])
+    raw = read_recipe(recipe, assignments, licence=licence, language=language)
     mixture = load_mixture(raw, data, origin=recipe, strict=strict)
     for remark in mixture.remarks:
         complain("note", remark)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from instil.cli.mix_recipe import Language, Licence, read_recipe
 from instil.cli.output import complain
 from instil.errors import RecipeError
 
@@ -62,13 +63,15 @@ def build(
     ] = None,
     text: Annotated[
         bool,
-        typer.Option("--text/--no-text", help="Keep the prompts' text beside the ids, about three times as large."),
+        typer.Option("--text/--no-text", help="Keep the prompts' text beside the ids, about twice as large."),
     ] = True,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first row set aside, hole or answer without a token.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
     data: Annotated[Path | None, typer.Option(help="Root of the data that the recipe's paths start from.")] = None,
+    licence: Licence = None,
+    language: Language = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key, as in mixture.seed=7.", metavar="KEY=VALUE")
     ] = None,
@@ -85,9 +88,8 @@ def build(
     from instil.mixtures.build import Opening
     from instil.mixtures.build import build as compile_prompts
     from instil.mixtures.shards import Packing
-    from instil.recipe import load_yaml, override
 
-    raw = override(load_yaml(Path(recipe)), assignments or [])
+    raw = read_recipe(recipe, assignments, licence=licence, language=language)
     opening = Opening(
         raw,
         _tokenizer(raw, tokenizer),
