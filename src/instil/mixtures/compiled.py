@@ -64,6 +64,7 @@ class Compiled:
         self.packing = Packing(**self.manifest["packing"])
         self._shard_prompts: int = self.manifest["shard_prompts"]
         self._shards: OrderedDict[int, Shard] = OrderedDict()
+        self._checked: set[int] = set()
 
     def __len__(self) -> int:
         """How many prompts were compiled; holes count."""
@@ -182,7 +183,9 @@ class Compiled:
         shard = self._shards.get(number)
         if shard is None:
             entry = self.manifest["shards"][number]
-            shard = Shard(self.folder / entry["file"], sha256=entry["sha256"], layout=self.manifest["records"])
+            sha256 = "" if number in self._checked else entry["sha256"]
+            shard = Shard(self.folder / entry["file"], sha256=sha256, layout=self.manifest["records"])
+            self._checked.add(number)
             self._shards[number] = shard
             if len(self._shards) > _OPEN_SHARDS:
                 self._shards.popitem(last=False)
