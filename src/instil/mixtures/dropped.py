@@ -10,8 +10,9 @@ epochs and shares by size are those of what is left.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -90,13 +91,29 @@ def drop_list(tasks: Sequence[Task], mode: Mode) -> DropList:
             kept = json.loads(place.read_text("utf-8"))
             rows = {str(name): [int(row) for row in found] for name, found in kept["rows"].items()}
             return DropList(int(kept["looked_at"]), rows)
-    found = duplicates.find_duplicates(tasks, near=duplicates.NEAR if mode == "drop-near" else None)
+    with _bar(sum(len(task.examples) for task in tasks)) as progress:
+        near = duplicates.NEAR if mode == "drop-near" else None
+        found = duplicates.find_duplicates(tasks, near=near, progress=progress)
     made = DropList(found.examples, found.repeated())
     if place is not None:
         with suppress(OSError):  # what cannot be kept is looked for again
             place.parent.mkdir(parents=True, exist_ok=True)
             write_json(place, {"looked_at": made.looked_at, "rows": made.rows})
     return made
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Takes how many rows were looked at; on a terminal a bar on stderr, gone once they all were."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        job = bar.add_task("looking for repeated rows", total=total)
+        yield lambda count: bar.advance(job, count)
 
 
 def _place(tasks: Sequence[Task], mode: Mode) -> Path | None:
