@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from instil.experiments.recipe import Recipe
+from instil.mixtures.encode import Encoder
 from instil.mixtures.mixture import Mixture, Part
 from instil.recipe import dump_yaml
-from instil.records import Prompt, PromptFormat
+from instil.records import Prompt
 
 if TYPE_CHECKING:
     from instil.models.loading import LoadedModel
@@ -36,11 +37,7 @@ def card(recipe: Recipe, mixture: Mixture, loaded: LoadedModel, result: TrainRes
 {told}
 ## How to prompt it
 
-Put the cue between your request and the answer, as in tuning; `instil chat` does so by itself.
-
-```text
-{_example(loaded.form)}
-```
+{_how_to_prompt(loaded)}
 
 ## What it was trained on
 
@@ -100,9 +97,18 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _example(form: PromptFormat) -> str:
+def _how_to_prompt(loaded: LoadedModel) -> str:
+    encoder = Encoder(
+        loaded.backend, form=loaded.form, max_length=loaded.max_length, eos_id=loaded.eos_id, chat=loaded.chat
+    )
     prompt = Prompt("Name a colour of the rainbow.", "red")
-    return prompt.text(form) + prompt.continuation(form)
+    told = (
+        "Write your request through the model's chat template, as in tuning"
+        if encoder.chat
+        else "Put the cue between your request and the answer, as in tuning"
+    )
+    example = encoder.text(prompt) + encoder.continuation(prompt)
+    return f"{told}; `instil chat` does so by itself.\n\n```text\n{example}\n```"
 
 
 def _front_matter(recipe: Recipe) -> str:
