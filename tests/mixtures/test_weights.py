@@ -155,6 +155,12 @@ def test_a_nested_mixture_keeps_its_own_rules_inside_and_takes_its_share_outside
     assert [part.source for part in mixture.parts] == [0, 0, 1]
 
 
+def test_clusters_are_not_balanced_inside_a_nested_mixture(made: Any) -> None:
+    inner = Branch(spec({}), ((made.task("a", made.rows(9)), made.task("b", made.rows(1), cluster="other")),))
+    mixture = Mixture(spec({"mixture": "inner.yaml", "share": 1}, balance="clusters"), [inner])
+    assert {name: round(float(share), 6) for name, share in mixture.shares.items()} == {"a": 0.9, "b": 0.1}
+
+
 def test_a_nested_mixture_without_a_share_counts_as_its_epoch(made: Any) -> None:
     nested = Branch(
         spec({"share": 3}, {"share": 1}, cap=10),

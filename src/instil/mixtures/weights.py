@@ -84,7 +84,9 @@ def weigh(branch: Branch) -> list[Leaf]:
     shares = [None if source.share is None else exact(source.share) for source in spec.sources]
     if spec.balance == "clusters":
         free = [number for number, share in enumerate(shares) if share is None]
-        for competing in [free, *([number] for number, share in enumerate(shares) if share is not None)]:
+        shared = [[number] for number, share in enumerate(shares) if share is not None]
+        nested = {number for number, source in enumerate(branch.sources) if isinstance(source, Branch)}
+        for competing in (group for group in (free, *shared) if nested.isdisjoint(group)):
             for number, group in zip(competing, _balanced([groups[number] for number in competing]), strict=True):
                 groups[number] = group
     unshared = sum((_total(group) for group, share in zip(groups, shares, strict=True) if share is None), Fraction(0))
