@@ -105,6 +105,15 @@ def test_a_page_stays_within_its_budget_and_says_what_it_left_out():
     assert all(one["prompts"][0]["setting"] == "zero-shot" for one in data["tasks"])
 
 
+def test_where_few_prompts_fit_every_setting_is_shown_by_some_task():
+    names = ["zero-shot", "few-shot-2", "zero-shot-cot", "zero-shot-inverted", "few-shot-2-dialogue"]
+    tasks = [task(f"made/{number}", [prompt(name, query="word " * 400) for name in names]) for number in range(60)]
+    data = data_of(render_gallery(gallery(*tasks), budget=250_000))
+    shown = [[one["setting"] for one in made["prompts"]] for made in data["tasks"]]
+    assert all(len(some) < 5 and some[0] == "zero-shot" for some in shown)
+    assert {name for some in shown for name in some} == set(names)
+
+
 def test_the_middle_of_a_long_prompt_is_left_out_and_counted():
     page = render_gallery(gallery(task(prompts=[prompt(context="c" * 20_000, query="q" * 9_000)])))
     shown = data_of(page)["tasks"][0]["prompts"][0]

@@ -14,11 +14,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from markupsafe import Markup
 
 from instil.reports.page import render
+
+T = TypeVar("T")
 
 #: Bytes of data that a page may hold: with them it opens at once, and goes through a mail.
 BUDGET = 9_500_000
@@ -141,7 +143,7 @@ def _fitted(gallery: Gallery, budget: int) -> tuple[dict[str, Any], list[str]]:
     if kept < given:
         said.append(
             f"{kept:,} of {given:,} prompts are shown, at most {most} a task, so that the page stays below "
-            f"{budget / 1e6:.0f} MB; fewer tasks show more of each."
+            f"{budget / 1e6:.1f} MB; a gallery of fewer tasks shows more of each."
         )
     if cut and any(
         len(prompt["context"]) + len(prompt["query"]) > cut
@@ -170,20 +172,33 @@ def _weight(prompt: GalleryPrompt) -> tuple[int, int, float]:
 
 
 def _cost(tasks: Sequence[Sequence[tuple[int, int, float]]], most: int, cut: int) -> float:
-    return sum(rest + min(length, cut) * each for prompts in tasks for length, rest, each in prompts[:most])
+    return sum(
+        rest + min(length, cut) * each
+        for number, prompts in enumerate(tasks)
+        for length, rest, each in _kept(prompts, most, number)
+    )
+
+
+def _kept(prompts: Sequence[T], most: int, number: int) -> Sequence[T]:
+    """At most so many prompts of the number-th task: its first, and others in turn, so that every setting is seen."""
+    if len(prompts) <= most or most < 2:
+        return prompts[:most]
+    others = prompts[1:]
+    places = sorted((number * (most - 1) + step) % len(others) for step in range(most - 1))
+    return [prompts[0], *(others[place] for place in places)]
 
 
 def _compact(gallery: Gallery, most: int, cut: int) -> dict[str, Any]:
     """The data as the page's script takes it: a template's text stands once, however many tasks have it."""
     texts: dict[str, int] = {}
     tasks = []
-    for task in gallery["tasks"]:
+    for number, task in enumerate(gallery["tasks"]):
         sources = {template["name"]: texts.setdefault(template["text"], len(texts)) for template in task["templates"]}
         tasks.append(
             {
                 **task,
                 "templates": list(sources.items()),
-                "prompts": [_cut(prompt, cut) for prompt in task["prompts"][:most]],
+                "prompts": [_cut(prompt, cut) for prompt in _kept(task["prompts"], most, number)],
             }
         )
     return {"unit": gallery["unit"], "weighedBy": gallery["weighed_by"], "texts": list(texts), "tasks": tasks}
