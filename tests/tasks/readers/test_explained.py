@@ -99,6 +99,8 @@ def test_every_line_of_esnli_is_aligned(data_root: Path) -> None:
     made = {template.name: template.render(task.examples[0], seed=0) for template in task.templates}
     assert made["cot"].target == f"{fields['explanation_1']} So the answer is neutral."
     assert made["explain"].references == tuple(fields["explanations"])  # type: ignore[arg-type]
+    assert made["write-hypothesis"].input.endswith("\nWrite a sentence that may be true or not.")
+    assert made["write-hypothesis"].target == fields["hypothesis"]
     assert made["relation"].options == ("entailment", "neutral", "contradiction")
     for path in sorted(folder.iterdir()):
         part = reading_of(path)
@@ -143,5 +145,5 @@ def test_without_explanations_only_direct_templates_are_there(tmp_path: Path) ->
     write(tmp_path, "s2.test", b"x\n")
     write(tmp_path, "labels.test", b"entailment\n")
     (task,) = reading_of(write(tmp_path, "s1.test", b"a\n")).tasks
-    assert [template.cot for template in task.templates] == [False] * 3
+    assert [template.cot for template in task.templates] == [False] * 5
     assert reading_of(write(tmp_path, "s1.other", b"a\n")).format == "unknown"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instil.records import Example
-from instil.tasks.readers.phrasing import direct, reasoned
+from instil.tasks.readers.phrasing import direct, inverse, reasoned
 from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Damage, Source
@@ -46,6 +46,19 @@ DIRECT = (
         lists_options=True,
     ),
 )
+INVERSE = (
+    inverse(
+        "write-hypothesis",
+        "{{ premise }}\nWrite a sentence that "
+        "{{ ['follows from this', 'may be true or not', 'contradicts this'][label] }}.",
+        "{{ hypothesis }}",
+    ),
+    inverse(
+        "write-pair",
+        "Write a premise and a hypothesis whose relation is {{ answer }}.",
+        "Premise: {{ premise }}\nHypothesis: {{ hypothesis }}",
+    ),
+)
 EXPLAINED = (
     reasoned(
         "cot",
@@ -54,10 +67,11 @@ EXPLAINED = (
         lists_options=True,
     ),
     reasoned("cot-explain", _PAIR + "Explain how they relate, and end with the relation.", options="options"),
-    direct(
+    inverse(
         "explain",
         _PAIR + "Their relation is {{ answer }}. Why?",
         "{{ explanations | choice }}",
+        cot=True,
         references="explanations",
     ),
 )
@@ -89,7 +103,7 @@ class Esnli:
                     name=f"esnli/{_split(path)}",
                     cluster="natural language inference",
                     collection="esnli",
-                    templates=(*DIRECT, *EXPLAINED) if len(parts) > 2 else DIRECT,
+                    templates=(*DIRECT, *INVERSE, *(EXPLAINED if len(parts) > 2 else ())),
                     examples=examples,
                     exemplars=shots,
                     licence="MIT (e-SNLI); CC BY-SA 4.0 (SNLI)",

@@ -1,11 +1,12 @@
 r"""GSM8K: JSON lines of question and worked solution, whose last line is `#### ` and the final number.
 
-    "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n...\n#### 1,072"
-    direct   ... How many clips did Natalia sell altogether?                     ->  1072
-    cot      ... Let's think step by step.   ->  Natalia sold 48/2 = 24 clips in May. ... So the answer is 1072.
+    "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n...\n#### 72"
+    direct   ... How many clips did Natalia sell altogether?                     ->  72
+    cot      ... Let's think step by step.   ->  Natalia sold 48/2 = 24 clips in May. ... So the answer is 72.
 
 The calculator's annotations `<<48/2=24>>` are for a tool and are taken out of the text; thousands commas are taken out
-of the final number. The file of model solutions (`ground_truth` and answers of four models) is read as the same task.
+of the final number (79 rows of the train split have them). The file of model solutions (`ground_truth` and answers of
+four models) is read as the same task.
 """
 
 from __future__ import annotations

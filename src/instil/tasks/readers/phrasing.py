@@ -67,12 +67,12 @@ def reasoned(
     )
 
 
-def inverse(name: str, shown: str, target: str, *, cot: bool = False) -> Template:
+def inverse(name: str, shown: str, target: str, *, cot: bool = False, references: str = "") -> Template:
     """A template that asks for the question, or for the rationale, given the answer.
 
     Where there is none, settings turn the others round; a template that answers by a letter says too little for that.
     """
-    return Template(name, shown, target, cot=cot, inverted=True)
+    return Template(name, shown, target, cot=cot, references=references, inverted=True)
 
 
 def _choices(field: str) -> str | None:
