@@ -11,7 +11,7 @@ Shape legend: B rows, T tokens a row, K trained tokens in the rectangle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,6 +178,17 @@ class Prompt:
         for shown in self.exemplars if exemplars is None else self.exemplars[:exemplars]:
             head += [Message("user", shown.input), Message("assistant", shown.target)]
         return (*head, *turns)
+
+    def shortened(self) -> list[Prompt]:
+        """A conversation without exemplars and without its oldest turn, its two oldest, ...; the last one stays.
+
+        A turn goes from one user message to the next, so that the speakers still take turns. What the system says first
+        is no turn.
+        """
+        said = self.messages
+        system = next((place for place, message in enumerate(said) if message.role != "system"), 0)
+        starts = [place for place, message in enumerate(said) if message.role == "user" and place > system]
+        return [replace(self, exemplars=(), messages=(*said[:system], *said[start:])) for start in starts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tests.tasks.chat_styles import STYLES
 from tokenizers import AddedToken, Tokenizer
 
 from instil.errors import DataError, ModelError
-from instil.mixtures.encode import Encoder, EncodingReport, shortened
+from instil.mixtures.encode import Encoder, EncodingReport
 from instil.mixtures.showing import describe
 from instil.mixtures.tokenizer import find_encoder
 from instil.records import ChatSource, Exemplar, Message, Prompt, PromptFormat
@@ -254,7 +254,7 @@ def test_the_oldest_turns_go_first_and_the_system_stays(
         kept = [turn for turn in range(turns) if f"question {turn} " in text]
         assert kept == list(range(turns - len(kept), turns))
         assert len(kept) < turns
-        fewer = shortened(prompt)
+        fewer = prompt.shortened()
         assert encoded.ids.tolist() == free.encode(fewer[turns - len(kept) - 1]).ids.tolist()
         more = fewer[turns - len(kept) - 2] if turns - len(kept) > 1 else replace(prompt, exemplars=())
         assert len(free.encode(more).ids) > limit

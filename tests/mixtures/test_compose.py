@@ -81,6 +81,16 @@ LEAKED = (
 )
 
 
+def test_a_setting_that_a_task_cannot_be_shown_in_falls_away_with_a_remark() -> None:
+    settings = {"zero-shot": 1, "zero-shot-cot": 1, "few-shot-2-options": 1}
+    spec = MixtureSpec.model_validate({"sources": [{"collection": "own"}], "settings": settings})
+    mixture = Mixture(spec, [[numbers(PLAIN, REASONED)]], remarks=["first"])
+    line = "mixture.sources.0 (own): 1 task cannot be shown in few-shot-2-options (own/n)"
+    assert mixture.remarks == ("first", f"{line}; other settings take its place there")
+    assert {place.setting for place in mixture[:60]} == {"zero-shot", "zero-shot-cot"}
+    assert Mixture(spec.model_copy(update={"settings": {"zero-shot": 1}}), [[numbers(PLAIN)]]).remarks == ()
+
+
 def labelled(*rows: tuple[str, str, str]) -> Task:
     examples = [Example(str(k), {"n": n, "x": x, "y": y}) for k, (n, x, y) in enumerate(rows)]
     return Task("own/l", "c", "own", (Template("t", "Give the {{ n }} of {{ x }}.", "{{ y }}"),), examples)

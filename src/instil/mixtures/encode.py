@@ -303,8 +303,7 @@ class Encoder:
 
     def _drop_turns(self, prompt: Prompt, reading: Reading, budget: int) -> tuple[Prompt, Reading]:
         """The conversation without as many of its oldest turns as it takes to fit, or with the last one alone."""
-        fewer = shortened(prompt)
-        for place, shorter in enumerate(fewer, start=1):
+        for place, shorter in enumerate(prompt.shortened(), start=1):
             (ids,) = self._encode([(shorter, 0)])
             prompt, reading = shorter, Reading(ids, 0, cut="turns", turns_dropped=place)
             if len(ids) <= budget:
@@ -341,20 +340,6 @@ class Encoder:
         tail = budget - head
         ids = reading.ids[:head] + reading.ids[len(reading.ids) - tail :]
         return Reading(ids, 0, cut="input", turns_dropped=reading.turns_dropped)
-
-
-def shortened(prompt: Prompt) -> list[Prompt]:
-    """A conversation without exemplars, and without its oldest turn, its two oldest turns, ...; the last one stays.
-
-    A turn goes from one user message to the next, so that the speakers still take turns. What the system says first is
-    no turn.
-    """
-    system = next((place for place, message in enumerate(prompt.messages) if message.role != "system"), 0)
-    starts = [place for place, message in enumerate(prompt.messages) if message.role == "user" and place > system]
-    return [
-        replace(prompt, exemplars=(), messages=(*prompt.messages[:system], *prompt.messages[start:]))
-        for start in starts
-    ]
 
 
 def _chat(tokenizer: Tokenizer, source: ChatSource | None, eos_id: int) -> Chat:

@@ -97,7 +97,7 @@ class Mixture:
         self, spec: MixtureSpec, sources: Sequence[Sequence[Task] | Branch], *, remarks: Sequence[str] = ()
     ) -> None:
         self.spec = spec
-        self.remarks = tuple(remarks)
+        self.remarks: tuple[str, ...] = tuple(remarks)
         self.holes: dict[int, Hole] = {}
         """The holes that were met by reading from this object, by index."""
         self.refused: dict[tuple[str, str, str], str] = {}
@@ -108,6 +108,7 @@ class Mixture:
         leaves = weigh(branch)
         self._schedule = Schedule([leaf.weight for leaf in leaves], seed=spec.seed)
         self.parts: tuple[Part, ...] = tuple(map(_part, leaves, self._schedule.widths, self._schedule.shares))
+        self.remarks += tuple(_fallen_away(leaves, self.parts))
         self._length = sum(part.counted for part in self.parts)
 
     @property
@@ -246,3 +247,18 @@ def _part(leaf: Leaf, width: int, share: Fraction) -> Part:
         bounds=ends,
         phrasings=tuple(shown.values()),
     )
+
+
+def _fallen_away(leaves: Sequence[Leaf], parts: Sequence[Part]) -> list[str]:
+    """Which settings some tasks cannot be shown in: a line a source and setting."""
+    lacking: dict[tuple[int, str, str], list[str]] = {}
+    for leaf, part in zip(leaves, parts, strict=True):
+        if len(part.settings) < len(leaf.settings):
+            for setting in leaf.settings:
+                if setting not in part.settings:
+                    lacking.setdefault((leaf.number, leaf.source.name, setting.name), []).append(part.task.name)
+    return [
+        f"mixture.sources.{number} ({source}): {len(names):,} {'task' if len(names) == 1 else 'tasks'} cannot be shown "
+        f"in {setting} ({names[0]}{', ...' if names[1:] else ''}); other settings take its place there"
+        for (number, source, setting), names in lacking.items()
+    ]
