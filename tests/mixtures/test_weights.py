@@ -28,7 +28,7 @@ def shares(made: Any) -> Any:
 
     def shares_of(asked: MixtureSpec, *sizes: Any, clusters: str = "", sets: str = "", templates: int = 1) -> list[Any]:
         number = 0
-        sources = []
+        sources: list[Any] = []
         for inner in sizes:
             if isinstance(inner, Branch):
                 sources.append(inner)

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instil.errors import DataError, RecipeError
+from instil.errors import AbsentError, DataError, RecipeError
 from instil.mixtures import filters, held_out
 from instil.mixtures.first import First
 from instil.mixtures.mixture import Mixture
@@ -113,8 +113,6 @@ class _Loader:
             above: the recipes that this one is nested in.
             skip: whether what is not there is passed over.
         """
-        from instil.tasks.registry import AbsentError
-
         sources: list[tuple[Task, ...] | Branch] = []
         for number, source in enumerate(spec.sources):
             try:
@@ -132,8 +130,6 @@ class _Loader:
         return self._left(Branch(spec, tuple(sources)))
 
     def _nested(self, source: SourceSpec, above: tuple[Path, ...], *, skip: bool) -> Branch:
-        from instil.tasks.registry import AbsentError
-
         named = Path(str(source.mixture))
         places = [named, *([self.data / named] if self.data is not None else [])]
         path = next((place.resolve() for place in places if place.is_file()), None)

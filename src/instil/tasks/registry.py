@@ -225,12 +225,12 @@ def _own(
         return _read(name, Plain(map=dict(columns or {})), paths, place)
     if columns:
         found = _read(name, Plain(map=dict(columns)), paths, place)
-        tasks, aside = [rephrased(task, file) for task in found.tasks], found.quarantined
+        phrased, aside = [rephrased(task, file) for task in found.tasks], found.quarantined
     else:
-        tasks, aside = _columns_phrased(name, paths, file)
-    if not tasks:
+        phrased, aside = _columns_phrased(name, paths, file)
+    if not phrased:
         raise DataError(f"{place}: no row can be used", remedy=f"`instil tasks check {place}` says why")
-    return Collection(name, tasks, (), aside | file.quarantined)
+    return Collection(name, phrased, (), aside | file.quarantined)
 
 
 def _columns_phrased(
