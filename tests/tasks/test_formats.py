@@ -93,6 +93,21 @@ def test_a_task_of_a_file_with_several_is_chosen_by_its_own_name(data_root: Path
         load_collection("clinc", data_root, tasks=["data_smal_test"])
 
 
+def test_a_folder_of_splits_made_up(tmp_path: Path) -> None:
+    row = b"Q%d?,a,b,c,d,A\n"
+    for split, rows in (("dev", 2), ("val", 3), ("test", 4)):
+        (tmp_path / "mmlu" / split).mkdir(parents=True)
+        content = b"".join(row % n for n in range(rows))
+        (tmp_path / "mmlu" / split / f"maths_{split}.csv").write_bytes(content)
+    tasks = {task.name: task for task in load_collection("mmlu", tmp_path)}
+    assert {name: task.size for name, task in tasks.items()} == {"mmlu/maths": 4, "mmlu/maths_val": 3}
+    assert [len(task.exemplars or ()) for task in tasks.values()] == [2, 2]
+    (dev,) = load_collection("mmlu", tmp_path, path="mmlu/dev")
+    assert (dev.name, dev.size, dev.exemplars) == ("mmlu/maths_dev", 2, None)
+    with pytest.raises(DataError, match="has no task 'maths_dev'"):
+        load_collection("mmlu", tmp_path, tasks=["maths_dev"])
+
+
 def test_files_that_are_read_with_others_make_no_task_of_their_own(data_root: Path) -> None:
     assert {task.name.rpartition("_")[2] for task in load_collection("mmlu", data_root)} == {"val"}
     assert [task.name for task in load_collection("esnli", data_root)] == ["esnli/dev"]
