@@ -91,13 +91,16 @@ VALUES = tuple(
         *('{"a": 1}', '[{"role": "user"}]', '"\\ud800"', "9" * 400, "[1, 1]", '"[{\\"role\\": 1}]"'),
     )
 )
-_SCALAR = re.compile(rb':\s*("(?:[^"\\]|\\.)*"|-?\d[\d.]*|null|true|false|\[\]|\{\})')
+#: The value of a field or an item of a list, and a whole list of plain items.
+_SCALAR = re.compile(rb'[:\[,]\s*("(?:[^"\\]|\\.)*"|-?\d[\d.]*|null|true|false|\{\})(?=\s*[,}\]])')
+_LIST = re.compile(rb":\s*(\[[^][{}]*\])")
 _KEY = re.compile(rb'"(\w+)"\s*:')
 
 
 def _retype(content: bytes, at: int, what: int) -> bytes:
     """Put a value of another type in the place of a field's; in a file without fields, of a word."""
-    found = [match.span(1) for match in _SCALAR.finditer(content)] or [m.span() for m in re.finditer(rb"\w+", content)]
+    fields = [match.span(1) for pattern in (_SCALAR, _LIST) for match in pattern.finditer(content)]
+    found = fields or [m.span() for m in re.finditer(rb"\w+", content)]
     if not found:
         return content
     start, end = found[at * len(found) >> 16]
