@@ -59,10 +59,13 @@ def normalise(text: str) -> str:
 
 def text_hash(*texts: str) -> int:
     """63 bits that name texts up to `normalise`: among ten million texts two meet by chance once in 10^5 times."""
-    hasher = hashlib.blake2b(digest_size=8)
-    for text in texts:
-        hasher.update(normalise(text).encode("utf-8", "surrogatepass") + b"\x1f")
-    return int.from_bytes(hasher.digest(), "big") >> 1
+    return normal_hash(*map(normalise, texts))
+
+
+def normal_hash(*texts: str) -> int:
+    """As `text_hash`, of texts that `normalise` gave."""
+    joined = "\x1f".join([*texts, ""]).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big") >> 1
 
 
 def ngram_hashes(tokens: Sequence[str], n: int) -> Hashes:

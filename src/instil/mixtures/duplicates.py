@@ -27,7 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instil.errors import TemplateError
-from instil.overlap import Bands, Clusters, Hashes, merge, shingles, similarity, text_hash, words
+from instil.overlap import (
+    SHINGLE,
+    Bands,
+    Clusters,
+    Hashes,
+    merge,
+    ngram_hashes,
+    normal_hash,
+    normalise,
+    similarity,
+)
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
@@ -143,6 +153,19 @@ def find_duplicates(
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """A phrased row, normalised."""
+
+    instruction: str
+    input: str
+    target: str
+
+    def shingles(self) -> Hashes:
+        """Of what is read."""
+        return ngram_hashes([*self.instruction.split(), *self.input.split()], SHINGLE)
+
+
+@dataclass(frozen=True, slots=True)
 class _Content:
     """What is compared of a row."""
 
@@ -176,18 +199,18 @@ class _Look:
         task, start = self.tasks[number], int(self._starts[number])
         own: list[Hashes] = []
         for row in range(len(task.examples)):
-            rendered = phrase(task, row)
+            said = self._said(number, row)
             place = start + row
-            if rendered is None:
+            if said is None:
                 self.refused += 1
                 self._questions[place] = self._whole[place] = -1 - place  # like no other
             else:
-                self._questions[place] = text_hash(rendered.instruction, rendered.input)
-                self._whole[place] = text_hash(rendered.instruction, rendered.input, rendered.target)
+                self._questions[place] = normal_hash(said.instruction, said.input)
+                self._whole[place] = normal_hash(said.instruction, said.input, said.target)
                 if self._bands is not None and int(self._whole[place]) not in self._seen:
                     self._seen.add(int(self._whole[place]))
                     self._distinct.append(place)
-                    own.append(self._of_its_own(number, rendered))
+                    own.append(self._of_its_own(number, said))
             if len(own) == _BATCH and self._bands is not None:
                 self._bands.add(own)
                 own = []
@@ -238,34 +261,42 @@ class _Look:
         task = int(np.searchsorted(self._starts, place, "right")) - 1
         return Row(task, place - int(self._starts[task]))
 
+    def _said(self, number: int, row: int) -> _Said | None:
+        rendered = phrase(self.tasks[number], row)
+        if rendered is None:
+            return None
+        return _Said(_normal(rendered.instruction), normalise(rendered.input), normalise(rendered.target))
+
     def _own(self, row: Row) -> _Content:
-        rendered = phrase(self.tasks[row.task], row.row)
-        assert rendered is not None, "a row that was phrased once is phrased again"
-        numbers = sorted(word for word in words(rendered.input) if any(map(str.isdigit, word)))
+        said = self._said(row.task, row.row)
+        assert said is not None, "a row that was phrased once is phrased again"
+        numbers = sorted(word for word in said.input.split() if any(map(str.isdigit, word)))
         return _Content(
-            self._of_its_own(row.task, rendered),
-            shingles(rendered.target),
-            text_hash(rendered.instruction, " ".join(numbers)),
+            self._of_its_own(row.task, said),
+            ngram_hashes(said.target.split(), SHINGLE),
+            normal_hash(said.instruction, " ".join(numbers)),
         )
 
-    def _of_its_own(self, number: int, rendered: Rendered) -> Hashes:
-        everything = shingles(f"{rendered.instruction}\n{rendered.input}")
+    def _of_its_own(self, number: int, said: _Said) -> Hashes:
+        everything = said.shingles()
         own = np.setdiff1d(everything, self._common(number), assume_unique=True)
         return own if len(own) else everything
 
     def _find_common(self, number: int) -> Hashes:
         """The shingles that more than half of the task's rows have."""
-        task = self.tasks[number]
-        rows = np.unique(np.linspace(0, len(task.examples) - 1, _SAMPLE).astype(int)).tolist()
-        shown = [rendered for row in rows if (rendered := phrase(task, row)) is not None]
+        rows = np.unique(np.linspace(0, len(self.tasks[number].examples) - 1, _SAMPLE).astype(int)).tolist()
+        shown = [said for row in rows if (said := self._said(number, row)) is not None]
         if len(shown) < 4:  # too few to say what is common
             return np.empty(0, np.uint64)
-        pieces = np.concatenate([shingles(f"{one.instruction}\n{one.input}") for one in shown])
-        found, counts = np.unique(pieces, return_counts=True)
+        found, counts = np.unique(np.concatenate([said.shingles() for said in shown]), return_counts=True)
         return found[counts * 2 > len(shown)]
 
     def _tasks_alike(self, one: int, other: int) -> bool:
         return similarity(self._common(one), self._common(other)) >= _ASKED_ALIKE
+
+
+#: Tasks say their instruction before every row.
+_normal = lru_cache(maxsize=1 << 12)(normalise)
 
 
 def _repeats(hashes: NDArray[np.int64]) -> tuple[list[int], list[int]]:
