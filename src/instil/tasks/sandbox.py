@@ -210,9 +210,10 @@ def _pay_for_operation(budget: Budget, symbol: str, left: Any, right: Any) -> No
         if symbol == "*":
             parts, times = (left, right) if isinstance(left, _SEQUENCES) else (right, left)
             if isinstance(times, int):
-                budget.spend(len(parts) * max(times, 0))
-                for _ in range(max(times, 0) if isinstance(parts, (list, tuple)) else 0):
+                before = budget.left
+                if not isinstance(parts, str):
                     budget.weigh(parts)
+                budget.spend(max(times, 0) * (len(parts) + before - budget.left))
         elif symbol == "+" and isinstance(left, str) and isinstance(right, str):
             budget.spend(len(left) + len(right))
         else:
