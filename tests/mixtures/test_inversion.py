@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from instil.mixtures.compose import NoExemplarError, compose, phrasings
 from instil.mixtures.inversion import DIRECT, PERMUTED, Inverted
 from instil.mixtures.settings import Setting
-from instil.records import Example
+from instil.records import Example, Message
 from instil.tasks.task import Task
-from instil.tasks.template import RenderRefused, Template
+from instil.tasks.template import Rendered, RenderRefused, Template
 
 PLAIN = Template("plain", "{{ q }}", "{{ a }}")
 CUED = Template("cued", "Q: {{ question }}\nA:", "{{ answer }}")
@@ -123,6 +123,24 @@ def test_inverted_exemplars_are_worded_as_the_query_and_never_hold_it(seed: int,
         assert exemplar.input.translate(dict.fromkeys(map(ord, "0123456789"))) == shape
         assert exemplar.target != prompt.target
         assert exemplar.example != prompt.example
+
+
+def test_the_question_of_a_conversation_is_the_user_s_last_turn() -> None:
+    class Talk:
+        name, cot, inverted, shows_options, fingerprint = "talk", False, False, None, "f"
+        render_exemplar = None
+
+        def __init__(self, *said: Message) -> None:
+            self.said = said
+
+        def render(self, example: Example, *, seed: int) -> Rendered:
+            return Rendered(self.said[-1].content, "42", messages=self.said)
+
+    hello = Message("user", "Hello"), Message("assistant", "Hi")
+    asked = Inverted(Talk(*hello, Message("user", "What is it?")))  # type: ignore[arg-type]
+    assert asked.render(Example("1", {}), seed=0).target == "What is it?"
+    with pytest.raises(RenderRefused, match="has no question"):
+        Inverted(Talk(*hello, Message("tool", "{}"))).render(Example("1", {}), seed=0)  # type: ignore[arg-type]
 
 
 def test_a_row_with_the_same_question_is_no_exemplar_of_an_inverted_prompt() -> None:

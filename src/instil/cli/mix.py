@@ -166,10 +166,11 @@ def _origin(row: Mapping[str, Any]) -> str:
 
 
 def _turns(messages: Sequence[Mapping[str, str]], exemplars: Sequence[object]) -> str:
-    """`2 worked examples as earlier turns, then system, user, assistant, user`; nothing for a prompt that is none."""
+    """`2 worked examples as earlier turns, then system, user`; nothing for a prompt that is no conversation."""
     said = ", ".join(message["role"] for message in messages)
     shown = len(exemplars)
-    return f"{shown} worked examples as earlier turns, then {said}" if said and shown else said
+    examples = "a worked example as an earlier turn" if shown == 1 else f"{shown} worked examples as earlier turns"
+    return f"{examples}, then {said}" if said and shown else said
 
 
 def _counts(tasks: int, epoch: int, encoder: Encoder | None) -> str:
