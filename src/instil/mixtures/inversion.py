@@ -13,8 +13,8 @@ wordings that the prompt's seed draws; chains of thought permute question, answe
 
 The question is the rendered input without a last line such as `A:`. Where one field of the row (`question`, `input`,
 `inputs`) makes up most of that input, or the template asks for reasoning in words of its own, the field alone is the
-question: a model should learn to ask, and not to repeat a template's words. Of a conversation it is the last turn, where
-that is the user's.
+question: a model should learn to ask, and not to repeat a template's words. Of a conversation it is the last turn,
+where that is the user's.
 """
 
 from __future__ import annotations
