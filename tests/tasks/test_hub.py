@@ -130,6 +130,13 @@ def test_a_row_that_cannot_be_used_is_refused_when_it_is_rendered(hub: Path) -> 
     assert refused.value.reason == "missing field"
 
 
+def test_hidden_files_and_caches_beside_the_data_are_no_part_of_it(hub: Path, tmp_path: Path) -> None:
+    for name in ("train.jsonl", ".git/config", ".cache/huggingface/x", "cache-1.arrow"):
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text('{"inputs": "a", "targets": "b"}\n', encoding="utf-8")
+    assert [Path(file.path).name for file in open_hub("own", base=tmp_path).files] == ["train.jsonl"]
+
+
 def test_known_types_of_rows_bring_their_own_template(hub: Path) -> None:
     assert open_hub("prefer", base=hub).templates[0].name == "better"
     chats = open_hub("chats", base=hub)

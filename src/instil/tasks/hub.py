@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -28,7 +29,8 @@ from instil.tasks.readers import alpaca, flan, hh_rlhf, sharegpt, trl
 from instil.tasks.readers.plain import TEMPLATE, Plain, json_value
 from instil.tasks.readers.promptsource import metrics_of
 from instil.tasks.readers.reading import RowProblem
-from instil.tasks.readers.splits import content_of, source_files
+from instil.tasks.readers.source import Source
+from instil.tasks.readers.splits import content_of
 from instil.tasks.task import SourceFile, Task
 from instil.tasks.template import Renderer
 from instil.tasks.template_file import TemplateFile
@@ -307,8 +309,18 @@ def _files(folder: Path | None) -> tuple[SourceFile, ...]:
     """What a folder holds; what comes from the hub is named by its revision instead."""
     if folder is None:
         return ()
-    listed = [folder] if folder.is_file() else sorted(file for file in folder.rglob("*") if file.is_file())
-    return source_files(file for file in listed if not file.name.startswith((".", "cache-")))
+    found = []
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.is_file() and not hidden and not file.name.startswith("cache-"):
+            status = file.stat()
+            found.append(SourceFile(str(file), _sha256(file, status.st_size, status.st_mtime_ns)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)  # a folder with many configurations is opened once for each
+def _sha256(file: Path, size: int, modified: int) -> str:
+    return Source(file).sha256()
 
 
 def _content(
