@@ -118,6 +118,28 @@ def test_a_person_sees_the_trained_tokens_marked_and_no_control_characters(recip
     assert "1 tasks, 5 prompts an epoch; context 128 tokens" in done.stdout
 
 
+def test_a_conversation_and_listed_options_are_named(recipe: Path, tmp_path: Path, folder: Path) -> None:
+    rows = [{"inputs": f"Is it {k}?", "targets": "yes" if k % 2 else "no", "options": ["yes", "no"]} for k in range(9)]
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    chosen = "mixture.sources.0.option_styles=[lettered]"
+    done = show(recipe, "-n", 1, "--set", "mixture.settings={few-shot-1-options-dialogue: 1}", "--set", chosen)
+    assert done.exit_code == 0, done.stderr
+    assert "conversation: a worked example as an earlier turn, then user" in done.stdout
+    assert "options: (A) | (B)" in done.stdout
+    assert "listed as: lettered" in done.stdout
+    assert done.stdout.count("\n(A) yes\n(B) no\n") == 2
+    assert "\nAssistant:⟦" in done.stdout
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role + '> ' + m.content + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant> ' }}{% endif %}"
+    )
+    done = show(recipe, "-n", 1, "--set", "model.chat=true", "--set", "tuning.max_length=9999")
+    (folder / "chat_template.jinja").unlink()
+    assert done.exit_code == 0, done.stderr
+    assert "\nassistant> ⟦" in done.stdout
+    assert "context 128 tokens" in done.stdout
+
+
 def test_without_a_tokenizer_the_answer_is_marked_as_text(recipe: Path) -> None:
     done = show(recipe, "-n", 1, "--set", "model.path=/nowhere/at/all")
     assert done.exit_code == 0
