@@ -86,7 +86,7 @@ def test_class_labels_stay_numbers_and_their_names_stand_beside_them(hub: Path) 
 
 
 def test_exemplars_come_from_the_train_split_under_keys_of_their_own(hub: Path) -> None:
-    (task,) = open_collection("hub", hub, path="mood", templates="mood.yaml", split="test").tasks
+    (task,) = open_collection("hub", hub, path="mood", columns={}, templates="mood.yaml", split="test").tasks
     assert (task.name, task.size) == ("hub/mood/test", 2)
     assert task.exemplars is not None
     assert [example.key for example in task.exemplars] == [f"train-{n}" for n in range(1, 6)]

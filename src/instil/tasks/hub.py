@@ -267,7 +267,7 @@ def _shape(dataset: Any, columns: Mapping[str, str] | None, templates: TemplateF
     if absent:
         raise DataError(f"{title} has no column {absent[0]!r}", remedy=f"It has {', '.join(dataset.column_names)}")
     plain = Plain(map=dict(columns or {}))
-    if templates is not None and columns is None:
+    if templates is not None and not columns:
         return Shape(lambda row: True, _as_it_is, TEMPLATE, metrics_of(templates.templates))
     mapped = Shape(plain.fits, plain.fields_of, TEMPLATE, ("exact_match", "rouge_l"))
     if not len(dataset):
