@@ -58,9 +58,24 @@ def test_auto_ranks_where_there_are_options(tmp_path: Path) -> None:
     assert {cell.method for cell in load_suite(written(tmp_path, bare), tmp_path).cells} == {"generate"}
 
 
+def test_options_are_listed_in_the_styles_that_a_suite_names(tmp_path: Path) -> None:
+    lettered = OWN.replace("[zero-shot, few-shot-2]", "[few-shot-1-options]\noption_styles: [lettered-dot]")
+    generated, ranked = load_suite(written(tmp_path, lettered), tmp_path).cells
+    for cell in (generated, ranked):
+        for item in cell.asked(seed=3):
+            assert item.prompt is not None
+            assert item.prompt.input.endswith("A. yes\nB. no")
+            assert item.prompt.options == ("A", "B")
+            assert item.prompt.target in ("A", "B")
+            assert item.prompt.exemplars[0].target in ("A", "B")
+    other = load_suite(written(tmp_path, lettered.replace("lettered-dot", "stars")), tmp_path)
+    assert other.cells[0].fingerprint != generated.fingerprint
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (("limit: 5", "option_styles: [roman]"), "no option style 'roman'"),
         (("limit: 5", "limits: 5"), "did you mean 'limit'"),
         (("few-shot-2", "two-shot"), "no setting is called 'two-shot'"),
         (("starts_with", "bleurt"), "no metric 'bleurt'"),

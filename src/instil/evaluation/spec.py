@@ -27,6 +27,7 @@ from pydantic import Field, field_validator
 from instil.errors import DataError, RecipeError
 from instil.evaluation.scoring import check_metrics
 from instil.evaluation.suite import Cell, Method, Select, Suite
+from instil.mixtures.options import style_names
 from instil.mixtures.settings import Setting
 from instil.recipe import Section, load_yaml, parse
 
@@ -55,6 +56,14 @@ class _Asking(Section):
     """`first` takes the file's first examples, `sample` a keyed draw."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """The longest answer."""
+
+    option_styles: list[str] | None = None
+    """How settings with -options list them, such as [lettered]; all styles by default, one drawn for each prompt."""
+
+    @field_validator("option_styles")
+    @classmethod
+    def _known_styles(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else list(style_names(names))
 
     @field_validator("settings")
     @classmethod
@@ -193,6 +202,7 @@ def _cells(task: Task, source: SuiteSource, spec: SuiteSpec) -> list[Cell]:
         return mine if mine is not None else general if general is not None else default
 
     metrics = tuple(said("metrics", list(task.metrics)))
+    styles = said("option_styles", None)
     groups = (source.group,) if source.group else ()
     if source.group_by_answers:
         labelled = _has_labels(task, spec.seed)
@@ -214,6 +224,7 @@ def _cells(task: Task, source: SuiteSource, spec: SuiteSpec) -> list[Cell]:
                 templates=None if source.templates is None else tuple(source.templates),
                 unit=unit,
                 max_new_tokens=said("max_new_tokens", 64),
+                option_styles=None if styles is None else tuple(styles),
             )
             for method in ("generate", "rank")
         }

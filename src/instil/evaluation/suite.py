@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from instil.errors import RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_int
 from instil.mixtures.compose import compose, phrasings
+from instil.mixtures.options import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
 from instil.records import Prompt
@@ -63,6 +64,8 @@ class Cell:
     unit: str = ""
     """What counts as one task in means: tasks with the same unit count once together. The task itself where empty."""
     max_new_tokens: int = 64
+    option_styles: tuple[str, ...] | None = None
+    """The styles that settings with `-options` list options in; all styles where None."""
 
     @property
     def name(self) -> str:
@@ -78,7 +81,8 @@ class Cell:
     def fingerprint(self) -> str:
         """Names all that decides its prompts and scores, but for seed and limit."""
         facts = [self.name, self.task.fingerprint, list(self.metrics), list(self.groups), self.select, self.unit]
-        return fingerprint([*facts, self.max_new_tokens])
+        styles = [] if self.option_styles is None else [list(self.option_styles)]
+        return fingerprint([*facts, self.max_new_tokens, *styles])
 
     def chosen_templates(self) -> list[Renderer]:
         """The templates that items draw from.
@@ -86,7 +90,7 @@ class Cell:
         Raises:
             RecipeError: if there is none.
         """
-        fitting = list(phrasings(self.task, self.setting))
+        fitting = list(phrasings(self.task, self.setting, option_styles=style_names(self.option_styles)))
         if self.templates is not None:
             fitting = [template for template in fitting if template.name in self.templates]
         if not fitting:
