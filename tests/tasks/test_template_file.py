@@ -136,6 +136,11 @@ def test_any_columns_are_phrased_by_templates_of_ones_own(root: Path) -> None:
     assert [Path(source.path).name for source in task.files] == ["rows.jsonl", "mine.yaml"]
 
 
+def test_rows_for_promptsource_may_come_with_templates_of_ones_own(root: Path) -> None:
+    (task,) = load_collection("promptsource", root, path="rows.jsonl", templates="mine.yaml")
+    assert (task.name, task.cluster, task.size) == ("promptsource/mine", "mine", 2)
+
+
 def test_templates_replace_those_of_any_collection(root: Path, data_root: Path) -> None:
     sums = "templates:\n- {name: mine, input: 'Sum: {{ question }}', target: '{{ answer }}'}\n"
     mine = written(root, sums, "sums.yaml")

@@ -119,7 +119,8 @@ def open_templates(path: Path) -> TemplateFile:
     if not isinstance(listed, (dict, list, type(None))):
         aside.append(Quarantined("file", "no mapping or list of templates"))
     dataset, subset = (content.get(name) for name in ("dataset", "subset"))
-    dataset = dataset if isinstance(dataset, str) and dataset else path.parent.name
+    # promptsource calls every file templates.yaml, in a folder that is named after the data set.
+    dataset = dataset if isinstance(dataset, str) and dataset else path.stem if own else path.parent.name
     subset = subset if isinstance(subset, str) else ""
     return TemplateFile(path, dataset, subset, tuple(templates), tuple(aside), own, source.sha256())
 
