@@ -2,10 +2,14 @@
 
 spec.py      what a recipe says under `mixture:`
 settings.py  zero-shot, few-shot-3, zero-shot-cot, ...
+weights.py   how much of the mixture each task is
 shares.py    which task the i-th prompt is of
 compose.py   one prompt from one example, with exemplars
 mixture.py   mixture[i]
 load.py      recipe -> mixture
+held_out.py  tasks, clusters and their siblings that are kept out; random subsets
+filters.py   tasks by licence and language
+first.py     the first rows of a task
 boundary.py  the line between what is read and what is written, for every tokenizer
 encode.py    prompt -> token ids, and which of them are trained on
 packing.py   encoded prompts -> rectangles

@@ -3,6 +3,7 @@
     mixture = load_mixture("recipes/real-mix.yaml", data="../shared/data")
     mixture[12_345]                  the same prompt on every machine, whatever was read before
     mixture.window(step=3, size=64)  prompts 192..255: what training step 3 sees
+    mixture.seek(12_345)             an iterator from there on
 
 How `mixture[i]` is decided, each arrow a pure function of (spec, seed, i)::
 
