@@ -12,6 +12,7 @@ from tests.reports.test_browser import CONTRAST
 from tests.reports.test_gallery import HOSTILE, gallery, prompt, task
 
 from instil.reports.gallery import render_gallery
+from instil.reports.mixture_card import card_page
 
 Open = Callable[..., Page]
 
@@ -217,3 +218,37 @@ def test_as_many_tasks_as_flan_open_and_are_searched_at_once(opened: Open):
     )
     assert names(page) == ["made/task1799"]
     assert spent < 2000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_mixtures_card_fits_and_its_texts_stand_out(browser: Browser, tmp_path: Path, width: int, scheme: Any):
+    total = {"name": "permissive_and_very_long_" * 3, "tasks": 2, "rows": 10, "share": 0.7}
+    shown = task("made/" + "long_name_" * 12)
+    more = {"share": 0.7, "languages": ["en"], "licence_name": "CC-BY-4.0", "settings": {"zero-shot": 1.0}, "files": []}
+    card: Any = {
+        "name": "recipes/made.yaml",
+        "fingerprint": "3f9c" * 8,
+        "seed": 0,
+        "prompts_an_epoch": 12,
+        "filters": {"licence": ["permissive"]},
+        "totals": {name: [total] for name in ("licence", "language", "collection", "cluster", "setting")},
+        "tasks": [
+            {**shown, **more, "templates": ["ask"]},
+            {**shown, **more, "templates": ["ask"], "licence_class": "unknown"},
+        ],
+        "citations": [{"citation": "Ada 1843", "tasks": 2}],
+        "remarks": ["5 rows were set aside, for one /a/" + "very_long_path/" * 12],
+    }
+    path = tmp_path / "card.html"
+    path.write_text(card_page(card), encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    contrasts: dict[str, float] = page.evaluate(CONTRAST)
+    assert {name: round(value, 2) for name, value in contrasts.items() if value < 4.5} == {}
+    bar, frame = page.locator("svg.bar rect").first.bounding_box(), page.locator("svg.bar").first.bounding_box()
+    assert bar is not None
+    assert frame is not None
+    assert bar["width"] == pytest.approx(frame["width"], abs=1)
+    page.close()

@@ -13,12 +13,13 @@ from markupsafe import Markup
 from instil.mixtures.provenance import MixtureCard, TaskCard, Total, terms
 from instil.reports.page import render
 
+#: Heading and first column of each table of totals.
 _TITLES = {
-    "licence": "Licences",
-    "language": "Languages",
-    "collection": "Collections",
-    "cluster": "Clusters",
-    "setting": "Settings",
+    "licence": ("Licences", "class"),
+    "language": ("Languages", "code"),
+    "collection": ("Collections", "name"),
+    "cluster": ("Clusters", "name"),
+    "setting": ("Settings", "name"),
 }
 
 
@@ -34,7 +35,7 @@ def card_page(card: MixtureCard) -> str:
         title=f"{card['name']}: where its {len(card['tasks']):,} tasks come from",
         card=card,
         terms=terms(card),
-        totals=[(_TITLES[name], totals, _bars(totals)) for name, totals in card["totals"].items()],
+        totals=[(*_TITLES[name], totals, _bars(totals)) for name, totals in card["totals"].items()],
         stated=_stated,
         share=_share,
     )
@@ -49,9 +50,9 @@ def _lines(card: MixtureCard) -> Iterator[str]:
         yield from ("", "## What was left out or set aside", "")
         yield from (f"- {_plain(remark)}" for remark in card["remarks"])
     for name, totals in card["totals"].items():
-        yield from ("", f"## {_TITLES[name]}", "")
+        yield from ("", f"## {_TITLES[name][0]}", "")
         yield from _table(
-            (name, "tasks", "rows", "share"),
+            (_TITLES[name][1], "tasks", "rows", "share"),
             [(total["name"], f"{total['tasks']:,}", f"{total['rows']:,}", _share(total["share"])) for total in totals],
             right=3,
         )
