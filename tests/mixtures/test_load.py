@@ -169,3 +169,18 @@ def test_templates_beside_a_recipe_phrase_its_rows(own_file: Path, tmp_path_fact
     assert {prompt.input for prompt in prompts if isinstance(prompt, Prompt)} == {
         f"Sum: What is {k} + 1?" for k in range(20)
     }
+
+
+def test_a_folder_with_splits_is_trained_on_by_its_train_split(tmp_path: Path) -> None:
+    for name in ("mine_train", "mine_dev", "mine_test", "other_test", "latest"):
+        (tmp_path / f"{name}.jsonl").write_text('{"inputs": "a", "targets": "b"}\n', encoding="utf-8")
+    mixture = load_mixture({"sources": [{"collection": "jsonl", "path": "."}]}, tmp_path)
+    assert set(mixture.shares) == {"jsonl/mine_train", "jsonl/other_test", "jsonl/latest"}
+    assert any("jsonl/mine_dev" in remark and "`tasks`" in remark for remark in mixture.remarks)
+    named = {"sources": [{"collection": "jsonl", "path": ".", "tasks": ["mine_*"]}]}
+    assert len(load_mixture(named, tmp_path).shares) == 3
+
+
+def test_no_real_collection_is_trained_on_by_the_splits_beside_its_train_split(data_root: Path) -> None:
+    for name, kept in (("disfl_qa", {"disfl_qa/train"}), ("clinc", {"clinc/data_small_train"})):
+        assert set(load_mixture({"sources": [{"collection": name}]}, data_root).shares) == kept

@@ -1,11 +1,13 @@
-"""Tasks by what may be done with them, and by language: `licence: [permissive]`, `language: [English, de]`.
+"""Tasks by what may be done with them, by language, and by split: `licence: [permissive]`, `language: [English, de]`.
 
 licence "CC BY-SA 3.0"  -> copyleft       "not stated" -> unknown: stays only where `unknown` is asked for
 language "en"           -> is English     "English, French" stays only where both are asked for
+splits  disfl_qa/train, disfl_qa/dev, disfl_qa/test  -> disfl_qa/train
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,29 @@ from instil.tasks.licences import LicenceClass, licence_class
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
+
+
+#: A split's name as a word of a task's name: `disfl_qa/dev`, `clinc/data_small_test`, `e2e_nlg/devset`.
+_SPLIT = re.compile(r"(?<![a-z])(train(?:ing)?|dev|validation|valid|val|test)(?=(?:set)?(?![a-z]))")
+
+
+def without_other_splits(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """The tasks without the dev, validation and test splits of data sets whose train split is among them.
+
+    Who names a collection wants its data sets, not to train on what they are evaluated with.
+
+    Returns:
+        What is kept, and what is left out.
+    """
+    splits = {task.name: _SPLIT.search(task.name) for task in tasks}
+    trained = {_SPLIT.sub("*", name, count=1) for name, found in splits.items() if found and found[1][:5] == "train"}
+    kept: list[Task] = []
+    left: list[Task] = []
+    for task in tasks:
+        found = splits[task.name]
+        other = found is not None and found[1][:5] != "train" and _SPLIT.sub("*", task.name, count=1) in trained
+        (left if other else kept).append(task)
+    return kept, left
 
 
 def with_licence(tasks: Sequence[Task], wanted: Sequence[LicenceClass]) -> list[Task]:

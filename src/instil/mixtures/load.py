@@ -169,6 +169,14 @@ class _Loader:
             file, rows = next(iter(found.quarantined.items()))
             raise DataError(f"{file}, {rows[0].where}: {rows[0].reason}", remedy="Mend it, or leave out --strict")
         self.remarks += _remarks(found)
+        if source.tasks is None:
+            kept, left = filters.without_other_splits(found.tasks)
+            if left:
+                self.remarks.append(
+                    f"{found.name}: {len(left):,} tasks are left out, because the train split of their data set is here "
+                    f"({left[0].name} for one); name them in `tasks` to train on them"
+                )
+            found = replace(found, tasks=kept)
         return tuple(_chosen(found.tasks, source, self.data))
 
     def _left(self, branch: Branch) -> Branch:
