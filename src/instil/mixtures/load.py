@@ -173,7 +173,7 @@ class _Loader:
             kept, left = filters.without_other_splits(found.tasks)
             if left:
                 self.remarks.append(
-                    f"{found.name}: {len(left):,} tasks are left out, because the train split of their data set is here "
+                    f"{found.name}: {len(left):,} tasks are left out: the train split of their data set is here "
                     f"({left[0].name} for one); name them in `tasks` to train on them"
                 )
             found = replace(found, tasks=kept)
