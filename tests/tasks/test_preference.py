@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instil.records import Example
-from instil.tasks.preference import Better, Rating
+from instil.tasks.preference import PREFERENCES, RATINGS, Better, Rating
 from instil.tasks.template import Renderer, RenderRefused
 
 MESSAGES = [{"role": "user", "content": "Name a fruit."}]
@@ -78,6 +78,16 @@ def test_a_rating_asks_about_one_reply() -> None:
 def test_rows_without_what_is_asked_about_are_refused(template: Renderer, row: Example) -> None:
     with pytest.raises(RenderRefused):
         template.render(row, seed=0)
+
+
+@pytest.mark.parametrize("templates", [PREFERENCES, RATINGS])
+def test_phrasings_differ_in_their_question_alone(templates: tuple[Better | Rating, ...]) -> None:
+    row = (
+        _row(completions=["Apple"], scores=[1]) if templates is RATINGS else _row(completions=["a", "b"], ranks=[1, 2])
+    )
+    made = [template.render(row, seed=4) for template in templates]
+    assert len({template.name for template in templates}) == len({one.input for one in made}) == len(templates)
+    assert len({one.target for one in made}) == 1
 
 
 def test_worked_examples_are_the_question_with_its_answer() -> None:

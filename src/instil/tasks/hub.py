@@ -25,6 +25,7 @@ from typing import Any, overload
 from instil.errors import AbsentError, DataError
 from instil.fingerprint import fingerprint
 from instil.records import Example
+from instil.tasks.preference import PREFERENCES
 from instil.tasks.readers import alpaca, flan, hh_rlhf, sharegpt, trl
 from instil.tasks.readers.plain import TEMPLATE, Plain, json_value
 from instil.tasks.readers.promptsource import metrics_of
@@ -48,17 +49,17 @@ class Shape:
 
     fits: Callable[[Mapping[str, Any]], bool]
     fields: Fields
-    template: Renderer
+    templates: tuple[Renderer, ...]
     metrics: tuple[str, ...]
     cluster: str = ""
 
 
 SHAPES = (
-    *(Shape(kind.fits, kind.fields, kind.template, kind.metrics, kind.cluster) for kind in trl.READERS),
-    Shape(hh_rlhf.is_pair, hh_rlhf.fields_of, hh_rlhf.TEMPLATE, ("accuracy",), "Preferences"),
-    Shape(sharegpt.fits, sharegpt.fields_of, sharegpt.TEMPLATE, ("rouge_l",), "Dialogue"),
-    Shape(alpaca.fits, alpaca.fields_of, alpaca.TEMPLATE, ("rouge_l",), "Open-ended instructions"),
-    Shape(flan.fits, flan.fields_of, flan.TEMPLATE, ("exact_match", "rouge_l")),
+    *(Shape(kind.fits, kind.fields, kind.templates, kind.metrics, kind.cluster) for kind in trl.READERS),
+    Shape(hh_rlhf.is_pair, hh_rlhf.fields_of, PREFERENCES, ("accuracy",), "Preferences"),
+    Shape(sharegpt.fits, sharegpt.fields_of, (sharegpt.TEMPLATE,), ("rouge_l",), "Dialogue"),
+    Shape(alpaca.fits, alpaca.fields_of, (alpaca.TEMPLATE,), ("rouge_l",), "Open-ended instructions"),
+    Shape(flan.fits, flan.fields_of, (flan.TEMPLATE,), ("exact_match", "rouge_l")),
 )
 
 
@@ -143,7 +144,7 @@ def open_hub(
         name=f"hub/{title}" if wanted == "train" else f"hub/{title}/{wanted}",
         cluster=kind.cluster or title,
         collection="hub",
-        templates=templates.templates if templates else (kind.template,),
+        templates=templates.templates if templates else kind.templates,
         examples=Rows(dataset, kind.fields, "", names, content),
         exemplars=None if pool is None else Rows(pool, kind.fields, "train-", names, content),
         metrics=kind.metrics,
@@ -268,8 +269,8 @@ def _shape(dataset: Any, columns: Mapping[str, str] | None, templates: TemplateF
         raise DataError(f"{title} has no column {absent[0]!r}", remedy=f"It has {', '.join(dataset.column_names)}")
     plain = Plain(map=dict(columns or {}))
     if templates is not None and not columns:
-        return Shape(lambda row: True, _as_it_is, TEMPLATE, metrics_of(templates.templates))
-    mapped = Shape(plain.fits, plain.fields_of, TEMPLATE, ("exact_match", "rouge_l"))
+        return Shape(lambda row: True, _as_it_is, (TEMPLATE,), metrics_of(templates.templates))
+    mapped = Shape(plain.fits, plain.fields_of, (TEMPLATE,), ("exact_match", "rouge_l"))
     if not len(dataset):
         raise DataError(f"{title} has no rows", remedy="Choose another split")
     first = {str(name): json_value(value) for name, value in dataset[0].items()}

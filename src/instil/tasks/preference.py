@@ -114,6 +114,15 @@ class Rating:
         return Exemplar(input=rendered.input, target=rendered.target, example=example.key)
 
 
+#: How a preference, and a rating, are asked about: one is drawn for each prompt.
+PREFERENCES = (
+    Better(),
+    Better("preferred", "Which of these two replies did people prefer?"),
+    Better("choose", "Two replies follow. Say which is the better one."),
+)
+RATINGS = (Rating(), Rating("approved", "Would people approve of this reply?"))
+
+
 def completions_of(example: Example, template: str) -> Sequence[str]:
     """The completions of a row.
 

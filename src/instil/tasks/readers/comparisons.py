@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.records import Example
-from instil.tasks.preference import Better
+from instil.tasks.preference import PREFERENCES
 from instil.tasks.readers.conversation import as_messages, messages_in
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
@@ -56,7 +56,7 @@ class Comparisons:
                 name=f"comparisons/{source.stem}",
                 cluster="Preferences",
                 collection="comparisons",
-                templates=(Better(),),
+                templates=PREFERENCES,
                 examples=examples,
                 metrics=("accuracy",),
                 licence="not stated",

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.records import Example
-from instil.tasks.preference import Better
+from instil.tasks.preference import PREFERENCES
 from instil.tasks.readers.conversation import Messages, joined_roles, message
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
@@ -32,8 +32,6 @@ from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
 
 CITATION = "Bai et al. 2022, Training a Helpful and Harmless Assistant with RLHF, arXiv:2204.05862"
-
-TEMPLATE = Better()
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -58,7 +56,7 @@ class HhRlhf:
                 name=f"hh-rlhf/{title(path)}",
                 cluster="Preferences",
                 collection="hh-rlhf",
-                templates=(TEMPLATE,),
+                templates=PREFERENCES,
                 examples=examples,
                 metrics=("accuracy",),
                 licence="MIT",

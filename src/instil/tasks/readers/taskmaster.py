@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.tasks.dialogue import Dialogue
-from instil.tasks.preference import Rating
+from instil.tasks.preference import RATINGS
 from instil.tasks.readers.conversation import (
     Messages,
     as_json,
@@ -58,7 +58,7 @@ class Rewards:
         examples = examples_of(rows_of(path), _labelled, reading)
         if examples:
             task = _task(self.name, path, "Reply rating", examples)
-            reading.tasks.append(Task(**task, templates=(Rating(),), metrics=("accuracy",)))
+            reading.tasks.append(Task(**task, templates=RATINGS, metrics=("accuracy",)))
         return reading
 
 

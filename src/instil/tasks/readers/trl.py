@@ -19,7 +19,7 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.dialogue import Dialogue
-from instil.tasks.preference import Better, Rating
+from instil.tasks.preference import PREFERENCES, RATINGS
 from instil.tasks.readers.conversation import Messages, as_messages, is_messages, message, messages_in, needs_answer
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
@@ -39,7 +39,7 @@ class Trl:
     fits: Callable[[Mapping[str, Any]], bool] = field(repr=False)
     fields: Callable[[Mapping[str, Any]], dict[str, object]] = field(repr=False)
     cluster: str
-    template: Renderer
+    templates: tuple[Renderer, ...]
     metrics: tuple[str, ...]
 
     def recognises(self, path: Path, head: bytes) -> bool:
@@ -55,7 +55,7 @@ class Trl:
                 name=f"{self.name}/{source.stem}",
                 cluster=self.cluster,
                 collection=self.name,
-                templates=(self.template,),
+                templates=self.templates,
                 examples=examples,
                 metrics=self.metrics,
                 licence="not stated",
@@ -158,9 +158,9 @@ def said(row: Mapping[str, Any], name: str, role: str) -> Messages:
     return [message(role, text)]
 
 
-CHAT = Trl("chat", _is_chat, _chat, "Dialogue", Dialogue(), ("rouge_l",))
-PREFERENCE = Trl("preference", _is_preference, _preference, "Preferences", Better(), ("accuracy",))
-LABELLED = Trl("labelled", _is_labelled, _labelled, "Reply rating", Rating(), ("accuracy",))
+CHAT = Trl("chat", _is_chat, _chat, "Dialogue", (Dialogue(),), ("rouge_l",))
+PREFERENCE = Trl("preference", _is_preference, _preference, "Preferences", PREFERENCES, ("accuracy",))
+LABELLED = Trl("labelled", _is_labelled, _labelled, "Reply rating", RATINGS, ("accuracy",))
 
 READERS = (CHAT, PREFERENCE, LABELLED)
 
