@@ -63,7 +63,7 @@ def kept_file(folder: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["ni", "cot", "bbh", "mmlu"])
+@pytest.mark.parametrize("name", ["ni", "bbh", "mmlu", "fastchat", "llmbar"])
 def test_a_kept_collection_equals_the_fresh_one(
     name: str, data_root: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,8 +154,8 @@ def test_whatever_happens_to_the_kept_file_the_rows_are_right(rows: Path, kept_i
     expected = {name: content(task) for name, task in opened(rows).items()}
     file = kept_file(kept_in)
     whole = file.read_bytes()
-    damages = [whole[:cut] for cut in range(0, len(whole), len(whole) // 40)] + [b"", b"ARROW1"]
-    places = range(0, len(whole), len(whole) // 150)
+    damages = [whole[:cut] for cut in range(0, len(whole), len(whole) // 20)] + [b"", b"ARROW1"]
+    places = range(0, len(whole), len(whole) // 70)
     damages += [whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :] for place in places]
     for damage in damages:
         file.write_bytes(damage)
@@ -210,6 +210,19 @@ def test_processes_that_open_at_once_all_get_everything(rows: Path, kept_in: Pat
     length = sum(len(str(row.fields["inputs"])) for task in tasks for row in task.examples)
     assert said == {f"{' '.join(task.fingerprint for task in tasks)} {length}\n"}
     assert [file.suffix for file in kept_in.iterdir()] == [".arrow"]
+
+
+def test_what_a_killed_process_left_is_swept_away(rows: Path, kept_in: Path) -> None:
+    opened(rows)
+    file = kept_file(kept_in)
+    old, young = (file.with_name(f"{file.stem}-{name}.part") for name in ("old", "young"))
+    for left in (old, young):
+        left.write_bytes(b"ARROW1")
+    os.utime(old, (0, 0))
+    file.unlink()
+    opened(rows)
+    assert not old.exists()
+    assert young.exists()
 
 
 def first_inputs(task: Task, numbers: Sequence[int]) -> list[object]:

@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +41,7 @@ SMALLEST_BYTES = 1 << 20
 #: is first read.
 CHECKED_WHOLE_BYTES = 128 << 20
 FORMAT = 2
+ABANDONED_SECONDS = 3600
 
 #: Renderers that can be written down and made again: frozen dataclasses of plain values, by the name they are kept by.
 RENDERERS: dict[str, type[Any]] = {"template": Template, "dialogue": Dialogue, "better": Better, "rating": Rating}
@@ -132,6 +134,7 @@ def _write(
 ) -> bool:
     """Read and keep; False where a file changed meanwhile, or nothing could be read."""
     states = _states([*files, *beside])
+    _sweep(path)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
     os.close(handle)
     writer: Writer | None = None
@@ -159,6 +162,14 @@ def _write(
         raise
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of earlier attempts; one that is at work has written within the hour."""
+    for partial in path.parent.glob(f"{path.stem}-*.part"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+                partial.unlink()
 
 
 def _states(paths: Iterable[Path]) -> dict[str, list[int]]:

@@ -28,6 +28,9 @@ PIECE_BYTES = 256 << 10
 _OPEN_PIECES = 1024
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class NotPlainError(Exception):
     """A value that JSON would not give back as it was (a tuple, a date, a number as key): it cannot be kept."""
 
@@ -43,7 +46,7 @@ def plain(value: object) -> str:
         NotPlainError: if there is none.
     """
     _refuse_others(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODE(value)
 
 
 def _refuse_others(value: object) -> None:
@@ -83,7 +86,7 @@ class Writer:
         Raises:
             NotPlainError: if a row holds what JSON does not.
         """
-        rows = [(example.key, {name: plain(value) for name, value in example.fields.items()}) for example in examples]
+        rows = list(_spelled(examples))
         names = list(rows[0][1]) if rows else []
         alike = all(list(fields) == names for _, fields in rows)
         shared = {
@@ -117,6 +120,19 @@ class Writer:
         batch = pa.record_batch([pa.array(texts, pa.binary())], names=["json"])
         self._file.write_batch(batch)
         return _check(batch)
+
+
+def _spelled(examples: Iterable[Example]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Keys and fields as JSON. A value that stands in many rows (a definition) is spelled once."""
+    last: dict[str, tuple[object, str]] = {}
+    for example in examples:
+        texts = {}
+        for name, value in example.fields.items():
+            before = last.get(name)
+            if before is None or before[0] is not value:
+                before = last[name] = value, plain(value)
+            texts[name] = before[1]
+        yield example.key, texts
 
 
 def _line(key: str, fields: Mapping[str, str], shared: Mapping[str, str] | None) -> str:
