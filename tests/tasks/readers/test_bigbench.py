@@ -85,3 +85,8 @@ def test_rows_without_a_right_answer_are_set_aside(tmp_path: Path, row: dict[str
     path.write_text(json.dumps({"metrics": [], "keywords": [], "examples": [row]}))
     reading = READER.read(path)
     assert (reading.read, reading.reasons) == (1, {reason: 1})
+
+
+def test_a_score_may_be_a_number_of_any_length(tmp_path: Path) -> None:
+    made = _rendered(tmp_path, {"input": "q", "target_scores": {"a": 0, "b": 10**400}})
+    assert made.target == "b"

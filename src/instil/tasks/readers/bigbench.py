@@ -102,7 +102,8 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(scores, dict):
         raise RowProblem("field 'target_scores' is no object")
     for score in scores.values():
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        # Comparing takes an integer of any length, and NaN is never smaller.
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < math.inf:
             raise RowProblem("field 'target_scores' holds something other than numbers")
     return scores
 
