@@ -134,6 +134,16 @@ def test_data_inside_a_chat_template_is_read_as_data(family: str, text: str, con
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_data_makes_no_special_token_with_the_words_beside_it(family: str) -> None:
+    tokens = TemplateTokens(tokenizer_of(family))
+    for cut in range(1, 4):
+        head, tail = "</s>"[:cut], "</s>"[cut:]
+        assert tokens.encode([head + tail]) == [[1]]
+        assert 1 not in tokens.encode([tokens.protected(f"say {head}") + tail])[0]
+        assert 1 not in tokens.encode([head + tokens.protected(f"{tail} now")])[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @given(said=st.lists(texts.filter(harmless), min_size=1, max_size=3))
 def test_a_chat_template_s_text_is_cut_as_the_tokenizer_cuts_it(family: str, said: list[str]) -> None:
     """Parity with whoever renders the template and encodes the text."""

@@ -184,6 +184,23 @@ def test_exemplars_share_the_style_of_their_query(seed: int, mixed: bool, cot: b
         )
 
 
+def test_an_exemplar_that_the_query_s_style_cannot_show_is_not_shown() -> None:
+    examples = [row("a, b" if number % 3 else "c", ["a, b", "c"] if number % 3 else ["c", "d"], str(number))
+                for number in range(60)]  # fmt: skip
+    asked = Task("own/t", "c", "own", (DIRECT,), examples)
+    setting = Setting(2, options=True)
+    (template,) = phrasings(asked, setting, option_styles=("commas", "dashes"))
+    drawn = set()
+    for seed in range(60):
+        prompt = compose(asked, template, examples[3], setting, seed=seed)
+        style = prompt.metadata["option_style"]
+        drawn.add(style)
+        for exemplar in prompt.exemplars:
+            assert ("\n- " in exemplar.input) == (style == "dashes")
+            assert style == "dashes" or exemplar.input.endswith("c, d")
+    assert drawn == {"commas", "dashes"}
+
+
 def test_templates_that_list_options_themselves_are_left_as_they_are() -> None:
     asked = task(LISTING, DIRECT)
     with_options = phrasings(asked, Setting(options=True))
