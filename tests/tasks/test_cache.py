@@ -24,7 +24,7 @@ from instil.mixtures.load import load_mixture
 from instil.recipe import load_yaml
 from instil.records import Example
 from instil.tasks import cache
-from instil.tasks.mapped import PIECE_BYTES, MappedRows, NotPlainError, Writer, open_mapped
+from instil.tasks.mapped import PIECE_BYTES, DamagedError, MappedRows, NotPlainError, Writer, open_mapped
 from instil.tasks.registry import open_collection
 from instil.tasks.task import Task
 from instil.tasks.template import Template
@@ -297,6 +297,23 @@ def written(tasks: Sequence[Sequence[Example]]) -> Iterator[MappedRows]:
     file = open_mapped(path)
     file.check_all()
     return (file.rows(place) for place in places)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), by=st.integers(1, 255), end=st.booleans())
+def test_no_damage_gives_other_rows_or_ends_the_process(place: float, by: int, end: bool) -> None:
+    rows = [Example(f"k{k}", {"same": "s", "own": f"row {k}"}) for k in range(60)]
+    (again,) = written([rows])
+    whole = bytearray(again.file.path.read_bytes())
+    at = len(whole) - 1 - int(place * 2000) if end else int(place * len(whole))
+    whole[at] ^= by
+    damaged = again.file.path.with_name("damaged.arrow")
+    damaged.write_bytes(whole)
+    try:
+        file = open_mapped(damaged)
+        found = list(replace(again, file=file))
+    except (DamagedError, DataError):
+        return
+    assert found == rows
 
 
 def test_many_rows_are_cut_into_pieces_and_shared_fields_kept_once() -> None:

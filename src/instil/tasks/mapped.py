@@ -154,7 +154,10 @@ def _check_of(texts: Iterable[bytes]) -> int:
 
 def _check(batch: Any) -> int:
     """The checksum of a piece: of where every row ends, and of every byte."""
-    _, ends, data = batch.column(0).buffers()
+    column = batch.column(0)
+    _, ends, data = column.buffers()
+    if column.null_count or column.offset or ends is None:
+        return -1  # never written
     ends = memoryview(ends)[: 4 * (batch.num_rows + 1)]
     total = int.from_bytes(ends[-4:], "little")
     return zlib.crc32(memoryview(data)[:total] if data is not None else b"", zlib.crc32(ends))
