@@ -158,7 +158,7 @@ def _try(head: Head, path: Path, content: bytes, counts: Counter[str], *, furthe
     for task in reading.tasks:
         assert task.size
         for example in task.examples[:2]:
-            json.dumps(dict(example.fields))
+            json.dumps([example.key, dict(example.fields)], ensure_ascii=False).encode()
             for template in task.templates[:2]:
                 with contextlib.suppress(TemplateError):
                     assert template.render(example, seed=counts["read"]).target

@@ -70,7 +70,10 @@ def _fields(row: Mapping[str, Any]) -> dict[str, object]:
         raise RowProblem("empty target")
     if matching == other:
         raise RowProblem("the two answers are the same")
-    kept = {name: row[name] for name in ("statement", "label_confidence") if name in row}
+    kept: dict[str, object] = {"statement": text_in(row, "statement")} if "statement" in row else {}
+    confidence = row.get("label_confidence")
+    if isinstance(confidence, float) and 0 <= confidence <= 1:
+        kept["label_confidence"] = confidence
     # In an order of their own: which comes first must not say which one matches.
     options = sorted((matching, other))
     return {**kept, "question": question, ANSWERS[0]: matching, ANSWERS[1]: other, "options": options}

@@ -78,7 +78,7 @@ def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
     if isinstance(row.get("system"), str) and row["system"].strip():
         messages.insert(0, message("system", text_in(row, "system").strip()))
     needs_answer(messages)
-    return {"messages": messages, "id": row.get("id")}
+    return {"messages": messages, "id": text_in(row, "id") if row.get("id") is not None else ""}
 
 
 READERS = (ShareGpt(),)

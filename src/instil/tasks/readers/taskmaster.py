@@ -129,7 +129,7 @@ def _dialogue(row: Mapping[str, Any]) -> dict[str, object]:
         raise RowProblem("field 'utterances' is no list")
     messages = joined_roles([said for one in listed for said in _said(one)])
     needs_answer(messages)
-    return {"messages": messages, "conversation_id": row.get("conversation_id")}
+    return {"messages": messages, "conversation_id": text_in(row, "conversation_id")}
 
 
 def _said(utterance: object) -> Messages:
