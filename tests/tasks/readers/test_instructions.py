@@ -88,6 +88,7 @@ def test_samples_of_the_harness_are_rows(tmp_path: Path) -> None:
     assert reading.reasons == {"field 'arguments' lists no request": 1}
     task = only(reading)
     assert task.evaluation_only
+    assert load_collection("lm-eval", tmp_path, path=".")[0].fingerprint == task.fingerprint
     made = [task.templates[0].render(example, seed=0) for example in task.examples]
     assert [(one.input, one.target) for one in made] == [
         ("What melts ice?", "heat"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.tasks.readers.plain import TEMPLATE, first_rows, rows_of
-from instil.tasks.readers.reading import Reading, RowProblem, as_text
+from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Damage, Source, as_row
 from instil.tasks.task import Task
@@ -122,3 +122,12 @@ def _requests(arguments: object) -> list[tuple[object, object]]:
 
 
 READERS = (HarnessResults(), HarnessSamples())
+COLLECTIONS = (
+    Declared(
+        "lm-eval",
+        "lm-eval",
+        HarnessSamples(),
+        (".jsonl",),
+        "samples of lm-evaluation-harness, for evaluation alone",
+    ),
+)
