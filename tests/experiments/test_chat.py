@@ -16,7 +16,7 @@ from instil.experiments.tune import prepare, tune
 from instil.mixtures.tokenizer import find_encoder
 from instil.models.engine import Engine
 from instil.models.loading import load
-from instil.records import Prompt
+from instil.records import Message, Prompt
 
 TEMPLATE = (
     "{% for m in messages %}{{ '[' + m.role + '] ' + m.content + ('<pad>' if m.role == 'assistant' else '\n') }}"
@@ -61,6 +61,19 @@ def test_chat_is_tuned_saved_and_asked_in_the_same_words(
     card = (folder / "README.md").read_text()
     assert "Write your request through the model's chat template" in card
     assert "[user] Name a colour of the rainbow.\n[assistant] red" in card
+
+
+def test_what_is_read_and_learnt_is_what_transformers_makes_of_the_conversation(chat_base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    peer, encoder = AutoTokenizer.from_pretrained(chat_base), find_encoder(chat_base, chat=True)
+    said = [Message("user", "Hi."), Message("assistant", "Hello!"), Message("user", "What is 1 + 1?")]
+    encoded = encoder.encode(Prompt("What is 1 + 1?", "2", messages=tuple(said)))
+    plain = [{"role": message.role, "content": message.content} for message in said]
+    read = peer.apply_chat_template(plain, add_generation_prompt=True, tokenize=True, return_dict=False)
+    whole = peer.apply_chat_template([*plain, {"role": "assistant", "content": "2"}], tokenize=True, return_dict=False)
+    assert encoded.ids[: encoded.answer_start].tolist() == read
+    assert encoded.ids.tolist() == whole
 
 
 def test_chat_can_be_left_out_again(raw: dict[str, Any], chat_base: Path) -> None:

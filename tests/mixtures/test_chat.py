@@ -265,6 +265,15 @@ def test_the_oldest_turns_go_first_and_the_system_stays(
         assert "the last question" in text
 
 
+def test_an_answer_ends_where_the_next_turn_or_example_would_begin() -> None:
+    plain = Encoder(tokenizer_of("byte-level"), form=PromptFormat(), max_length=99, eos_id=1)
+    shown = Prompt("Q", "yes", exemplars=(Exemplar("E", "no"),))
+    assert plain.stops(long_talk(1)) == ("\nUser:",)
+    assert plain.stops(shown) == ("\n\n",)
+    assert plain.stops(Prompt("Q", "yes")) == ()
+    assert chat_encoder("ChatML").stops(long_talk(1)) == chat_encoder("ChatML").stops(shown) == ()
+
+
 def test_a_few_shot_budget_prunes_exemplars_and_nothing_else() -> None:
     encoder = Encoder(tokenizer_of("byte-level"), form=PromptFormat(), max_length=1 << 14, eos_id=1)
     shown = tuple(Exemplar(f"question {k} " + "hello " * 9, "yes") for k in range(9))
