@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from instil.errors import RecipeError
 from instil.mixtures.compose import compose, phrasings
-from instil.mixtures.options import STYLES, WithOptions, distinct, style_names
+from instil.mixtures.option_styles import STYLES, style_names
+from instil.mixtures.options import WithOptions, distinct
 from instil.mixtures.settings import Setting
 from instil.mixtures.spec import SourceSpec
 from instil.recipe import parse
@@ -209,6 +210,30 @@ def test_templates_that_list_options_themselves_are_left_as_they_are() -> None:
     assert phrasings(asked, Setting(options=False)) == (DIRECT,)
     assert phrasings(asked, Setting()) == (LISTING, DIRECT)
     assert phrasings(task(LISTING), Setting(options=False)) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("Yes, no or maybe? yes, no or maybe?", True),
+        ("Choose:\n(A) yes\n(B) no\n(C) maybe", True),
+        ("Is it so? Say yes if it is. Otherwise, say no, or perhaps rather maybe.", False),
+        ("yesterday, nobody, maybe", False),
+        ("eyes, no, maybe", False),
+        ("yes, no, maybes", False),
+        ("yes and yes, no, no, no, maybe", True),
+        ("maybe, no, yes", False),
+        ("yes, no", False),
+    ],
+)
+def test_a_template_that_turns_out_to_list_the_options_is_left_as_it_is(text: str, listed: bool) -> None:
+    template = Template("unknown", "{{ q }}", "{{ a }}", answer_choices="yes ||| no ||| maybe")
+    example = Example("1", {"q": text, "a": "no"})
+    rendered = shown("lettered", example, template)
+    assert (rendered.input == text) == listed
+    assert (rendered.target, rendered.option_style) == (("no", "") if listed else ("(B)", "lettered"))
+    exemplar = WithOptions(template, ("lettered",)).render_exemplar(example, number=1, seed=0)
+    assert (exemplar.input, exemplar.target) == (rendered.input, rendered.target)
 
 
 def test_a_task_without_options_cannot_be_shown_with_them() -> None:

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 from instil.errors import DataError, RecipeError
 from instil.evaluation.scoring import check_metrics
 from instil.evaluation.suite import Cell, Method, Select, Suite
-from instil.mixtures.options import style_names
+from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.recipe import Section, load_yaml, parse
 

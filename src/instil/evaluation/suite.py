@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from instil.errors import RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_int
 from instil.mixtures.compose import compose, phrasings
-from instil.mixtures.options import style_names
+from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
 from instil.records import Prompt

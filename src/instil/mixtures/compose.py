@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from instil.errors import TemplateError
 from instil.fingerprint import keyed_int
 from instil.mixtures.inversion import Inverted
-from instil.mixtures.options import STYLES, WithOptions, with_options
+from instil.mixtures.option_styles import STYLES
+from instil.mixtures.options import WithOptions, with_options
 from instil.mixtures.sameness import Sameness, sameness_of
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted

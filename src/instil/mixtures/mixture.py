@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, overload
 from instil.errors import DataError, RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_int
 from instil.mixtures.compose import compose, phrasings
-from instil.mixtures.options import style_names
+from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import Schedule, apportion, permuted
 from instil.mixtures.spec import MixtureSpec, SourceSpec

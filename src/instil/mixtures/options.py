@@ -16,6 +16,7 @@ What lists of options hold, and what becomes of it:
 - an option of several lines is shown under labels only, where it can be told where it ends; one that holds the comma or
   semicolon of a one-line style is never shown in that style;
 - options that are labels themselves (A, B, C) have nothing to list, and the prompt is refused as well;
+- where the template's own text lists them already, in this order and close together, nothing is added;
 - an answer that is not among the options is never labelled;
 - the 27th letter is AA.
 
@@ -25,12 +26,13 @@ The list stands at the end of the input, or before a last line that asks for the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from instil.errors import TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_order
+from instil.mixtures.option_styles import STARTS, STYLES, OptionStyle, count
 from instil.records import Example, Exemplar
 from instil.tasks.template import Rendered, Renderer, RenderRefused
 
@@ -38,107 +40,8 @@ from instil.tasks.template import Rendered, Renderer, RenderRefused
 _CUE = re.compile(r"[^\n]{0,40}:|(?=[^\n]*\b(?:step|reason|think|thoughts|explain|rationale)\b)[^\n]{0,80}[.:]", re.I)
 
 
-@dataclass(frozen=True, slots=True)
-class OptionStyle:
-    """One way to list options."""
-
-    name: str
-    before: str = ""
-    """Stands before each option; `{}` is its label."""
-    between: str = "\n"
-    """Stands between one option and the next."""
-    labels: str = ""
-    """`A`, `a` or `1`: what the first is called; empty where options have no label."""
-    label: str = "{}"
-    """How an answer writes the label."""
-
-    def fits(self, options: Sequence[str]) -> bool:
-        """Whether it can be told where each option ends."""
-        if self.labels and self.between == "\n":
-            return True
-        marks = {"\n", self.between.strip() or "\n"}
-        return not any(mark in option for option in options for mark in marks)
-
-    def named(self, place: int) -> str:
-        """What an answer calls the option at `place`, from 0; empty where options have no label."""
-        return self.label.format(_count(self.labels, place)) if self.labels else ""
-
-    def listed(self, options: Sequence[str]) -> str:
-        """The options, one after another."""
-        shown = (self.before.format(_count(self.labels, place)) + option for place, option in enumerate(options))
-        return self.between.join(shown)
-
-
-def _count(first: str, place: int) -> str:
-    """`A`, `B`, ..., `Z`, `AA`, `AB`, ...; or `1`, `2`, ..."""
-    if first in ("", "1"):
-        return str(place + 1)
-    text, number = "", place + 1
-    while number:
-        number, letter = divmod(number - 1, 26)
-        text = chr(ord(first) + letter) + text
-    return text
-
-
-#: Every style by its name in a recipe's `option_styles`.
-STYLES: Mapping[str, OptionStyle] = {
-    style.name: style
-    for style in (
-        OptionStyle("dashes", "- "),
-        OptionStyle("stars", "* "),
-        OptionStyle("bullets", "• "),
-        OptionStyle("arrows", "> "),
-        OptionStyle("lines"),
-        OptionStyle("commas", between=", "),
-        OptionStyle("semicolons", between="; "),
-        OptionStyle("slashes", between=" / "),
-        OptionStyle("lettered", "({}) ", labels="A", label="({})"),
-        OptionStyle("lettered-paren", "{}) ", labels="A"),
-        OptionStyle("lettered-dot", "{}. ", labels="A"),
-        OptionStyle("lettered-colon", "{}: ", labels="A"),
-        OptionStyle("lettered-brackets", "[{}] ", labels="A", label="[{}]"),
-        OptionStyle("lettered-line", "({}) ", between=" ", labels="A", label="({})"),
-        OptionStyle("lowercase", "({}) ", labels="a", label="({})"),
-        OptionStyle("lowercase-dot", "{}. ", labels="a"),
-        OptionStyle("numbered", "{}. ", labels="1"),
-        OptionStyle("numbered-paren", "{}) ", labels="1"),
-        OptionStyle("numbered-round", "({}) ", labels="1", label="({})"),
-        OptionStyle("numbered-brackets", "[{}] ", labels="1", label="[{}]"),
-    )
-}
-
-#: What introduces a list; that of a one-line style stands in its line.
-STARTS = (
-    "OPTIONS:",
-    "Options:",
-    "Choices:",
-    "CHOICES:",
-    "Choose from:",
-    "Choose one of these:",
-    "Pick from:",
-    "Pick your answer from:",
-    "Select from:",
-    "Possible answers:",
-    "The possible answers are:",
-    "Available options:",
-    "Answer with one of:",
-    "One of these is right:",
-)
-
-
-def style_names(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of styles, all where None.
-
-    Raises:
-        ValueError: if one is not known, or there is none.
-    """
-    if names is None:
-        return tuple(STYLES)
-    unknown = [name for name in names if name not in STYLES]
-    if unknown or not names:
-        what = f"no option style {unknown[0]!r}" if unknown else "option_styles is empty"
-        raise ValueError(f"{what}; there are {', '.join(STYLES)}")
-    return tuple(dict.fromkeys(names))
+#: Between one listed option and the next stand at most so many characters.
+_GAP = 12
 
 
 @dataclass(frozen=True)
@@ -186,6 +89,8 @@ class WithOptions:
         """
         rendered = self.inner.render(example, seed=seed)
         options = self._options(rendered, example)
+        if already_listed(rendered.input, options):
+            return rendered
         style = self._drawn(options, example, _can_label(rendered, options, cot=self.cot), seed)
         shown = replace(rendered, options=() if self.cot else options, option_style=style.name)
         shown = replace(shown, input=_placed(rendered.input, _list(style, options, seed)))
@@ -202,6 +107,8 @@ class WithOptions:
         shown = self.inner.render_exemplar(example, number=number, seed=seed)
         rendered = self.inner.render(example, seed=seed)
         options = self._options(rendered, example)
+        if already_listed(shown.input, options):
+            return shown
         worked = replace(rendered, input=shown.input, target=shown.target)
         style = self._drawn(options, example, _can_label(worked, options, cot=self.cot), seed)
         target = _labelled(worked, style, options, cot=self.cot).target if style.labels else shown.target
@@ -231,6 +138,20 @@ def listed_in(example: Example) -> tuple[str, ...]:
     """The options that the row itself holds, in its field `options`."""
     held = example.fields.get("options")
     return tuple(option for option in held if isinstance(option, str)) if isinstance(held, (list, tuple)) else ()
+
+
+def already_listed(text: str, options: Sequence[str]) -> bool:
+    """Whether a text lists the options: in their order, at most a few characters apart (`yes, no or maybe`)."""
+    if not all(option in text for option in options):
+        return False
+    first, *others = [re.compile(rf"(?<!\w){re.escape(option)}(?!\w)") for option in options]
+    for begun in first.finditer(text):
+        found: re.Match[str] | None = begun
+        for option, pattern in zip(options[1:], others, strict=True):
+            found = pattern.search(text, found.end(), found.end() + _GAP + len(option)) if found else None
+        if found:
+            return True
+    return False
 
 
 def distinct(options: Sequence[str]) -> tuple[str, ...]:
@@ -278,7 +199,7 @@ def _listable(options: Sequence[str]) -> bool:
 def only_labels(options: Sequence[str]) -> bool:
     """Whether options are A, B, C or (1), (2), (3) without the texts that these stand for: nothing to list."""
     bare = [option.strip("()[]. :").upper() for option in options]
-    return any(bare == [_count(first, place) for place in range(len(bare))] for first in ("A", "1"))
+    return any(bare == [count(first, place) for place in range(len(bare))] for first in ("A", "1"))
 
 
 def _place(answer: str, options: Sequence[str]) -> int | None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from instil.mixtures.options import style_names
+from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.recipe import Section
 from instil.tasks.licences import LicenceClass
