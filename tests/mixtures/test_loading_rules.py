@@ -112,6 +112,13 @@ def test_skipping_reaches_into_nested_recipes(root: Path) -> None:
     assert names(load(root, {"mixture": "inner.yaml"}, own("b"), missing="skip")) == ["jsonl/a", "jsonl/b"]
 
 
+def test_a_nested_recipe_of_which_nothing_is_there_is_skipped_as_a_whole(root: Path) -> None:
+    write(root / "inner.yaml", own("nowhere"), hold_out={"clusters": ["x"]})
+    mixture = load(root, {"mixture": "inner.yaml"}, own("b"), missing="skip", hold_out={"tasks": ["nothing*"]})
+    assert names(mixture) == ["jsonl/b"]
+    assert "was skipped: mixture.sources.0 (inner.yaml) has no task" in mixture.remarks[1]
+
+
 def test_a_limit_uses_the_first_examples_alone(root: Path) -> None:
     mixture = load(root, own("a"), own("b", limit=3), own("c"), limit=7)
     assert [part.examples for part in mixture.parts] == [7, 3, 5]

@@ -42,12 +42,13 @@ SIBLINGS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 
 
-def split(tasks: Sequence[Task], design: HoldOut) -> tuple[list[Task], list[Task]]:
+def split(tasks: Sequence[Task], design: HoldOut, *, skip_absent: bool = False) -> tuple[list[Task], list[Task]]:
     """The tasks that are held in and those that are held out; siblings of a held-out cluster are neither.
 
     Args:
         tasks: all there are.
         design: what is held out.
+        skip_absent: pass over names and patterns that fit nothing.
 
     Raises:
         DataError: if a name or pattern fits no task or cluster.
@@ -55,11 +56,11 @@ def split(tasks: Sequence[Task], design: HoldOut) -> tuple[list[Task], list[Task
     clusters = sorted({task.cluster for task in tasks})
     names = {name for task in tasks for name in (task.name, task.name.partition("/")[2])}
     globs = [pattern for pattern in design.tasks if pattern not in names]
-    for pattern in globs:
+    for pattern in () if skip_absent else globs:
         if not any(fits(task.name, pattern) for task in tasks):
             raise DataError(f"hold_out.tasks: {pattern!r} fits none of the {len(tasks):,} tasks", remedy="Correct it")
     listed = set(design.tasks)
-    for pattern in design.clusters:
+    for pattern in () if skip_absent else design.clusters:
         if not any(_of(cluster, pattern) for cluster in clusters):
             named = ", ".join(clusters[:12]) + (", ..." if len(clusters) > 12 else "")
             raise DataError(f"hold_out.clusters: {pattern!r} fits no cluster", remedy=f"There are {named}")
@@ -115,13 +116,14 @@ def subset(tasks: Sequence[Task], design: Subset) -> list[Task]:
     return [task for task in tasks if task.name in chosen]
 
 
-def with_lists(design: HoldOut, tasks: Iterable[Task], data: Path | None) -> HoldOut:
+def with_lists(design: HoldOut, tasks: Iterable[Task], data: Path | None, *, skip_absent: bool = False) -> HoldOut:
     """The design with the names in its list files in place of the files; names that are not among the tasks fall away.
 
     Args:
         design: whose `tasks` may name files that list a name a line.
         tasks: all there are.
         data: the folder that paths are looked for in, before the working folder.
+        skip_absent: pass over files that list none of the tasks.
 
     Raises:
         DataError: if a file is not there, or lists none of the tasks.
@@ -137,7 +139,7 @@ def with_lists(design: HoldOut, tasks: Iterable[Task], data: Path | None) -> Hol
             continue
         listed = [short.get(name, name) for name in names_listed(entry, data or Path())]
         found = [name for name in listed if name in there]
-        if not found:
+        if not found and not skip_absent:
             raise DataError(f"hold_out.tasks: {entry} lists none of the {len(there):,} tasks", remedy="Correct it")
         named += found
     return design.model_copy(update={"tasks": named})

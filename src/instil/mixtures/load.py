@@ -117,17 +117,16 @@ class _Loader:
         for number, source in enumerate(spec.sources):
             try:
                 opened = self._nested(source, above, skip=skip) if source.mixture else self._open(source, skip=skip)
+                if not any(opened.tasks if isinstance(opened, Branch) else opened):
+                    where = f"mixture.sources.{number} ({source.name})"
+                    raise AbsentError(f"{where} has no task", remedy="Check its tasks, clusters, exclude and path")
             except AbsentError as error:
                 if not skip:
                     raise
                 self.remarks.append(f"{source.name} was skipped: {error.message}")
                 opened = ()
-            else:
-                if not any(opened.tasks if isinstance(opened, Branch) else opened):
-                    where = f"mixture.sources.{number} ({source.name})"
-                    raise DataError(f"{where} has no task", remedy="Check its tasks, clusters, exclude and path")
             sources.append(opened)
-        return self._left(Branch(spec, tuple(sources)))
+        return self._left(Branch(spec, tuple(sources)), skip=skip)
 
     def _nested(self, source: SourceSpec, above: tuple[Path, ...], *, skip: bool) -> Branch:
         named = Path(str(source.mixture))
@@ -179,16 +178,20 @@ class _Loader:
             found = replace(found, tasks=kept)
         return tuple(_chosen(found.tasks, source, self.data))
 
-    def _left(self, branch: Branch) -> Branch:
+    def _left(self, branch: Branch, *, skip: bool) -> Branch:
         """The branch without what its own rules leave out."""
         spec = branch.spec
+        if not any(branch.tasks):
+            return branch
         if licence := spec.licence:
             branch = self._without(branch, lambda tasks: filters.with_licence(tasks, licence), "for their licence")
         if language := spec.language:
             branch = self._without(branch, lambda tasks: filters.with_language(tasks, language), "for their language")
         if spec.hold_out.tasks or spec.hold_out.clusters:
-            design = held_out.with_lists(spec.hold_out, branch.tasks, self.data)
-            branch = self._without(branch, lambda tasks: held_out.split(tasks, design)[0], "as held out")
+            design = held_out.with_lists(spec.hold_out, branch.tasks, self.data, skip_absent=skip)
+            branch = self._without(
+                branch, lambda tasks: held_out.split(tasks, design, skip_absent=skip)[0], "as held out"
+            )
         if (part := spec.subset) is not None:
             branch = self._without(branch, lambda tasks: held_out.subset(tasks, part), "outside of the subset")
         if spec.limit is not None or any(source.limit is not None for source in spec.sources):
