@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from instil.records import Example
+from instil.tasks.readers.listed import items_of
 from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
 from instil.tasks.readers.rows import examples_of, objects_in
 from instil.tasks.readers.source import HEAD_BYTES, Damage, Source, as_row, parsed
@@ -199,14 +200,9 @@ def _row(line: str) -> dict[str, Any] | Damage:
 
 
 def _listed_rows(source: Source) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
-    try:
-        content = source.json()
-    except Damage as damage:
-        yield "file", damage
-        return
-    for number, item in enumerate(content, start=1):
+    for number, item in enumerate(items_of(source), start=1):
         try:
-            yield f"item {number}", as_row(item)
+            yield f"item {number}", item if isinstance(item, Damage) else as_row(item)
         except Damage as damage:
             yield f"item {number}", damage
 

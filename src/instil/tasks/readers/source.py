@@ -104,6 +104,21 @@ class Source:
         except OSError as error:
             yield number + 1, Damage(f"cannot be read ({error.strerror or type(error).__name__})")
 
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """The whole file, decompressed, in pieces.
+
+        Raises:
+            Damage: where it cannot be read any further.
+        """
+        try:
+            with self._open() as file:
+                while piece := file.read(size):
+                    yield piece
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise Damage("the gzip stream is damaged or ends early") from None
+        except OSError as error:
+            raise Damage(f"cannot be read ({error.strerror or type(error).__name__})") from None
+
     def text(self) -> str:
         """The whole file as text.
 
@@ -145,7 +160,7 @@ def parsed(text: str) -> Any:
         Damage: if it is none.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text, object_pairs_hook=no_repeats)
     except json.JSONDecodeError as error:
         raise Damage(f"not JSON ({error.msg.lower()})") from None
     except RecursionError:
@@ -154,7 +169,8 @@ def parsed(text: str) -> Any:
         raise Damage("not usable JSON (a number is too long)") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object that the pairs make; a `Repeating` where a key stands twice."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
