@@ -170,7 +170,7 @@ class MixtureSpec(Section):
     """At most so many examples of a task count towards its weight, where its source says nothing; no cap by default."""
     large_set: int | None = Field(default=None, ge=1)
     """T0's rule, in place of a cap: each (task, template) counts with all its examples, but those of a data set of
-    more than so many examples (500,000 in T0) count as so many together."""
+    more than so many examples (500,000 in T0) count as so many together. Tasks of one data set name one `source`."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first so many examples of each task, where its source says nothing; all by default."""
     balance: Literal["tasks", "clusters"] = "tasks"
