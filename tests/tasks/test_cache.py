@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import multiprocessing
@@ -334,6 +335,26 @@ def test_many_rows_are_cut_into_pieces_and_shared_fields_kept_once() -> None:
 def test_values_that_json_would_change_are_refused(value: object) -> None:
     with pytest.raises(NotPlainError):
         list(written([[Example("k", {"a": [value]})]]))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_shown_while_reading_and_on_a_terminal_alone(
+    rows: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened(rows)
+    assert capsys.readouterr() == ("", "")
+    kept_file(kept_in).unlink()
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    opened(rows)
+    assert "reading jsonl" in terminal.getvalue()
+    terminal.truncate(0)
+    opened(rows)
+    assert terminal.getvalue() == ""
 
 
 def test_gzipped_files_are_kept_as_what_they_hold(tmp_path: Path) -> None:
