@@ -127,7 +127,17 @@ def mix_gallery(
         shown = []
         for part in mixture.parts:
             ways = [(setting, part.templates(setting)) for setting in part.settings]
-            shown.append(_task(part.task, ways, float(part.share), count, encoder, seed=mixture.spec.seed))
+            shown.append(
+                _task(
+                    part.task,
+                    ways,
+                    float(part.share),
+                    count,
+                    encoder,
+                    seed=mixture.spec.seed,
+                    few_shot_tokens=part.asked.few_shot_tokens,
+                )
+            )
             advance(1)
     _write(
         out,
@@ -152,6 +162,7 @@ def _task(
     encoder: Encoder | None,
     *,
     seed: int = 0,
+    few_shot_tokens: int = 0,
 ) -> GalleryTask:
     from instil.tasks.licences import licence_class
 
@@ -160,7 +171,7 @@ def _task(
         prompt
         for turn in range(count)
         for setting, templates in ways
-        if templates and (prompt := _prompt(task, setting, templates, turn, encoder, seed)) is not None
+        if templates and (prompt := _prompt(task, setting, templates, turn, encoder, seed, few_shot_tokens)) is not None
     ]
     read, written = _lengths(task, encoder)
     return {
@@ -184,7 +195,13 @@ def _task(
 
 
 def _prompt(
-    task: Task, setting: Setting, templates: Sequence[Renderer], turn: int, encoder: Encoder | None, seed: int
+    task: Task,
+    setting: Setting,
+    templates: Sequence[Renderer],
+    turn: int,
+    encoder: Encoder | None,
+    seed: int,
+    few_shot_tokens: int,
 ) -> GalleryPrompt | None:
     """The turn-th prompt of a task in a setting; None where none could be made."""
     from instil.mixtures.compose import compose
@@ -195,7 +212,10 @@ def _prompt(
         row = keyed_int(seed, "gallery", task.name, setting.name, turn, attempt, n=task.size)
         template = templates[(first + turn + attempt) % len(templates)]
         try:
-            prompt = compose(task, template, task.examples[row], setting, seed=row, among=templates)
+            example = task.examples[row]
+            prompt = compose(
+                task, template, example, setting, seed=row, among=templates, few_shot_tokens=few_shot_tokens
+            )
         except TemplateError:
             continue
         return _shown(describe(row, prompt, encoder))
