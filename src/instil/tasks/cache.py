@@ -64,7 +64,7 @@ def folder() -> Path | None:
     if named.casefold() == "off":
         return None
     if named:
-        return Path(named)
+        return Path(named).absolute()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     try:
         return (Path(shared) if shared else Path.home() / ".cache") / "instil"
