@@ -70,6 +70,7 @@ def tasks_gallery(
     """
     from instil.mixtures import filters
     from instil.mixtures.settings import Setting
+    from instil.mixtures.tokenizer import find_encoder
     from instil.tasks.registry import open_collection
 
     names = collections or _present(data)
@@ -80,7 +81,7 @@ def tasks_gallery(
         found = filters.with_licence(found, licence)  # type: ignore[arg-type]  # an unknown class fits nothing
     if language:
         found = filters.with_language(found, language)
-    encoder = _encoder(tokenizer)
+    encoder = None if tokenizer is None else find_encoder(tokenizer)
     wanted = [_setting(name, Setting) for name in settings or SETTINGS]
     rows = sum(task.size for task in found) or 1
     with progress(len(found), "drawing") as advance:
@@ -326,14 +327,6 @@ def _setting(name: str, kind: type[Setting]) -> Setting:
         return kind.parse(name)
     except ValueError as error:
         raise RecipeError(f"--setting: {error}") from None
-
-
-def _encoder(tokenizer: str | None) -> Encoder | None:
-    if tokenizer is None:
-        return None
-    from instil.mixtures.tokenizer import find_encoder
-
-    return find_encoder(tokenizer)
 
 
 def _notes(encoder: Encoder | None, tokenizer: str | None) -> list[str]:
