@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ def test_two_workers_of_a_local_ray_go_on_with_a_build_and_give_the_same_bits(tm
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -61,3 +64,12 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     raw = write_sources(tmp_path / "data")
     with pytest.raises(RecipeError, match=r"Install it with: pip install 'instil\[ray\]'"):
         build(Opening(raw, raw["model"], raw["data"]), tmp_path / "out", prompts=16, window=8, engine="ray")
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    raw = write_sources(tmp_path / "data")
+    words = [sys.executable, "-c", SCRIPT, json.dumps(raw), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert "RunError: no Ray cluster answers at 127.0.0.1:1 (Connection refused)" in done.stderr

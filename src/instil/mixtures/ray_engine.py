@@ -2,7 +2,8 @@
 
     [{"shard": 0}, {"shard": 1}, ...]  -> tasks, one core each -> their records
 
-With RAY_ADDRESS, or on a machine of a running cluster, that cluster is used; else a local one is started and ended.
+With RAY_ADDRESS, or on a machine of a running cluster, that cluster is used; else (and with
+RAY_ADDRESS=local) one is started here, and ended.
 Every machine of a cluster must see the build folder and the data at the same paths.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
@@ -85,19 +87,36 @@ def _connect(ray: Any, workers: int) -> bool:
     """Join the cluster that is there, or start one here; whether this was needed."""
     if ray.is_initialized():
         return False
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_address(address)
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        ray.init(address="auto", **quiet)
+        if address != "local":
+            ray.init(address="auto", **quiet)
+            return True
     except ConnectionError as error:
-        if os.environ.get("RAY_ADDRESS"):
+        if address:
             raise RunError(
-                f"no Ray cluster answers at {os.environ['RAY_ADDRESS']} ({str(error)[:120]})",
-                remedy="Start it, or unset RAY_ADDRESS",
+                f"no Ray cluster answers at {address} ({str(error)[:120]})", remedy="Start it, or unset RAY_ADDRESS"
             ) from None
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+    ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     return True
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address (`host:port`; Ray knows others) at which nothing listens: Ray would try for many minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise RunError(
+            f"no Ray cluster answers at {address} ({error.strerror or 'no answer'})",
+            remedy="Start it, or unset RAY_ADDRESS",
+        ) from None
 
 
 def _record(answer: dict[str, Any], folder: Path, progress: Progress) -> Record:
