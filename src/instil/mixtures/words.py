@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -72,7 +73,7 @@ class Words:
         new = list(words.difference(known))
         encoded = self.tokenizer.encode_batch_fast([blank + word for word in new], add_special_tokens=False)
         for word, item in zip(new, encoded, strict=True):
-            known[word] = np.array(item.ids, dtype=np.int32).tobytes()
+            known[word] = array("i", item.ids).tobytes()  # int32
         return [word for word in new if len(word) > _LONGEST_PIECE]
 
 
