@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from instil.errors import DataError
-from instil.tasks.hub import Rows, open_hub
+from instil.errors import AbsentError, DataError
+from instil.tasks.hub import Rows, _settle_network, open_hub
 from instil.tasks.registry import open_collection
 from instil.tasks.template import RenderRefused
 
@@ -190,3 +190,20 @@ def test_the_path_is_needed_and_other_collections_take_no_split(tmp_path: Path) 
         open_collection("hub", tmp_path)
     with pytest.raises(DataError, match="takes no 'split'"):
         open_collection("jsonl", tmp_path, path="x.jsonl", split="test")
+
+
+def test_without_a_way_to_the_hub_its_cache_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import huggingface_hub.constants
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    _settle_network.cache_clear()
+    with pytest.raises(AbsentError, match="cannot be reached"):
+        open_hub("nobody/nothing")
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is True
+    _settle_network.cache_clear()

@@ -94,7 +94,11 @@ def assemble(spec: MixtureSpec, *, data: Path | None = None, strict: bool = Fals
     """
     loader = _Loader(data, strict)
     branch = loader.branch(spec, (), skip=spec.missing == "skip")
-    return Mixture(spec, branch.sources, remarks=loader.remarks)
+    remarks = list(dict.fromkeys(loader.remarks))  # sources that share a data set would say the same
+    if not any(branch.tasks):
+        why = f" ({remarks[0]})" if remarks else ""
+        raise DataError(f"the mixture has no task{why}", remedy="Check the sources, and the data root (--data)")
+    return Mixture(spec, branch.sources, remarks=remarks)
 
 
 @dataclass
@@ -118,12 +122,12 @@ class _Loader:
             try:
                 opened = self._nested(source, above, skip=skip) if source.mixture else self._open(source, skip=skip)
                 if not any(opened.tasks if isinstance(opened, Branch) else opened):
-                    where = f"mixture.sources.{number} ({source.name})"
+                    where = f"mixture.sources.{number} ({Path(source.name).name})"
                     raise AbsentError(f"{where} has no task", remedy="Check its tasks, clusters, exclude and path")
             except AbsentError as error:
                 if not skip:
                     raise
-                self.remarks.append(f"{source.name} was skipped: {error.message}")
+                self.remarks.append(f"{Path(source.name).name} was skipped: {error.message}")
                 opened = ()
             sources.append(opened)
         return self._left(Branch(spec, tuple(sources)), skip=skip)

@@ -14,13 +14,17 @@ cannot be used is refused when it is rendered: no data set is read through to op
 
 from __future__ import annotations
 
+import logging
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, overload
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from instil.errors import AbsentError, DataError
 from instil.fingerprint import fingerprint
@@ -35,6 +39,8 @@ from instil.tasks.readers.splits import content_of
 from instil.tasks.task import SourceFile, Task
 from instil.tasks.template import Renderer
 from instil.tasks.template_file import TemplateFile
+
+log = logging.getLogger("instil")
 
 Fields = Callable[[Mapping[str, Any]], Mapping[str, object]]
 
@@ -167,6 +173,8 @@ def configurations(path: str, base: Path, revision: str | None) -> list[str]:
     if folder is not None and any((folder / name).is_file() for name in _SAVED):
         return []
     datasets = _library()
+    if folder is None:
+        _settle_network(datasets)
     try:
         return list(datasets.get_dataset_config_names(path if folder is None else str(folder), revision=revision))
     except Exception as error:  # noqa: BLE001 - whatever a library or the network makes of it
@@ -176,6 +184,21 @@ def configurations(path: str, base: Path, revision: str | None) -> list[str]:
 def _folder(path: str, base: Path) -> Path | None:
     """The folder that a path names, if it is no name on the hub."""
     return next((place for place in (base / path, Path(path)) if place.exists()), None)
+
+
+@cache
+def _settle_network(datasets: Any) -> None:
+    """Without a way to the hub, look into its cache alone: each request would be tried for half a minute."""
+    import huggingface_hub.constants as hub
+
+    if hub.HF_HUB_OFFLINE or getproxies():  # behind a proxy a name need not resolve here
+        return
+    place = urlsplit(hub.ENDPOINT)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 443), timeout=5).close()
+    except OSError:
+        hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+        log.warning("%s cannot be reached: data sets of the hub come from its cache alone", place.hostname)
 
 
 def _library() -> Any:
@@ -191,6 +214,8 @@ def _loader(
 ) -> Callable[[str], Any]:
     """What loads a split."""
     datasets = _library()
+    if folder is None:
+        _settle_network(datasets)
     if folder is not None and any((folder / name).is_file() for name in _SAVED):
         for option, given in (("config", config), ("revision", revision)):
             if given is not None:
