@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import signal
 import tempfile
@@ -16,9 +18,10 @@ import pytest
 from tests.mixtures.compiling import InMemory, contents, in_a_child
 from tests.mixtures.conftest import Made
 
-from instil.errors import DataError, RunError
+from instil.errors import DataError, InstilError, RunError
 from instil.mixtures.build import build
 from instil.mixtures.mixture import Mixture
+from instil.runs import write_json
 
 SIZES: dict[str, Any] = {"prompts": 60, "window": 4, "shard_prompts": 12}
 
@@ -69,27 +72,63 @@ def counting(act: Callable[[int], None]) -> Iterator[None]:
             setattr(owner, name, real)
 
 
-def test_killed_at_every_touch_of_the_disk_it_goes_on_and_ends_the_same(
-    source: Mixture, whole: dict[str, bytes], tmp_path: Path
-) -> None:
+SMALL = {**SIZES, "prompts": 20}  # two shards, of which the last is short
+
+
+def touches_that_lose_a_build(source: Mixture, folder: Path, *, at_least: int) -> Iterator[int]:
+    """At which touches of the disk a kill leaves what the next build cannot make whole."""
     touches: list[int] = []
-    small = {**SIZES, "prompts": 20}  # two shards, of which the last is short
     with counting(touches.append):
-        build(InMemory(source), tmp_path / "plain", **small)
-    expected = contents(tmp_path / "plain")
-    assert len(touches) > 60
+        build(InMemory(source), folder / "plain", **SMALL)
+    assert len(touches) > at_least
+    expected = contents(folder / "plain")
 
-    def kill_at(last: int) -> None:
+    def kill_at(last: int, out: Path) -> None:
         with counting(lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == last else None):
-            build(InMemory(source), out, **small)
+            build(InMemory(source), out, **SMALL)
 
-    killed = 0
     for last in touches:
-        out = tmp_path / str(last)
-        killed += in_a_child(lambda last=last: kill_at(last)) == signal.SIGKILL  # type: ignore[misc]
-        build(InMemory(source), out, **small)
-        assert contents(out) == expected, f"killed at touch {last}"
-    assert killed == len(touches)
+        out = folder / str(last)
+        status = in_a_child(lambda last=last, out=out: kill_at(last, out))  # type: ignore[misc]
+        assert status == signal.SIGKILL
+        try:
+            build(InMemory(source), out, **SMALL)
+        except InstilError:
+            yield last
+        else:
+            if contents(out) != expected:
+                yield last
+
+
+def test_killed_at_every_touch_of_the_disk_it_goes_on_and_ends_the_same(source: Mixture, tmp_path: Path) -> None:
+    assert not list(touches_that_lose_a_build(source, tmp_path, at_least=60))
+
+
+def test_a_save_that_is_not_atomic_is_caught_by_the_same_kills(
+    source: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_place(path: Path, content: object) -> None:
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content))
+
+    monkeypatch.setattr("instil.mixtures.build.write_json", in_place)
+    assert any(touches_that_lose_a_build(source, tmp_path, at_least=20))
+
+
+def test_shards_that_are_believed_unread_are_caught_by_the_same_kills(
+    source: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_place(path: Path, data: memoryview) -> None:
+        record = path.with_suffix(".json")
+        sha256 = hashlib.sha256(data).hexdigest()
+        told = {"file": f"shards/{path.name}", "sha256": sha256, "bytes": data.nbytes, "rows": 0}
+        write_json(record, {**told, "report": {}, "holes": {}})
+        with path.open("wb") as file:
+            file.write(data)
+
+    monkeypatch.setattr("instil.mixtures.build._write", in_place)
+    monkeypatch.setattr("instil.mixtures.build.check_bytes", lambda path, sha256: None)
+    assert any(touches_that_lose_a_build(source, tmp_path, at_least=20))
 
 
 def test_killed_at_random_moments_again_and_again_it_ends_the_same(
