@@ -39,7 +39,8 @@ def test_a_text_is_a_setting_of_that_name_or_refused(name: str) -> None:
     try:
         setting = Setting.parse(name)
     except ValueError as error:
-        assert repr(name) in str(error)
+        said = str(error)
+        assert repr(name) in said
     else:
         assert setting.name == name
 
