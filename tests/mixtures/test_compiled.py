@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -273,6 +274,21 @@ def test_a_data_root_that_moved_still_fits(tmp_path: Path) -> None:
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     moved = Opening(raw, str(tmp_path / "elsewhere" / "model"), str(tmp_path / "elsewhere"))
     Compiled(tmp_path / "out").fit(*moved.open(), data=tmp_path / "elsewhere")
+
+
+def test_a_recipe_that_is_named_from_another_folder_still_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = write_sources(tmp_path / "data")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "data" / "templates.yaml").rename(tmp_path / "recipes" / "templates.yaml")
+    (tmp_path / "recipes" / "inner.yaml").write_text(json.dumps({"mixture": raw["mixture"]}))
+    raw["mixture"] = {"sources": [{"mixture": "inner.yaml"}]}
+    monkeypatch.chdir(tmp_path)
+    near = Opening(raw, raw["model"], raw["data"], origin="recipes/outer.yaml")
+    build(near, tmp_path / "out", prompts=16, window=8)
+    Compiled(tmp_path / "out").fit(*near.open(), data=Path(raw["data"]))
+    monkeypatch.chdir(tmp_path / "data")
+    far = Opening(raw, raw["model"], raw["data"], origin="../recipes/outer.yaml")
+    Compiled(tmp_path / "out").fit(*far.open(), data=Path(raw["data"]))
 
 
 @pytest.mark.parametrize(

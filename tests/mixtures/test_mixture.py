@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from instil.errors import DataError, RecipeError
 from instil.mixtures.mixture import REDRAWS, Hole, Mixture
 from instil.mixtures.spec import MixtureSpec
-from instil.records import Prompt
+from instil.records import Example, Prompt
+from instil.tasks.task import Task
+from instil.tasks.template import Template
 
 SETTINGS = {"zero-shot": 0.4, "few-shot-2": 0.3, "zero-shot-cot": 0.3}
 
@@ -192,6 +194,30 @@ def test_a_fingerprint_changes_with_spec_and_content_and_nothing_else(made: Any)
     }
     assert len(names) == 4
     assert made.mixed(made.task("a", made.rows(5))).fingerprint in names
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("zero-shot-options", "instil.mixtures.option_styles.STARTS"),
+        ("zero-shot-inverted", "instil.mixtures.inversion.DIRECT"),
+        ("zero-shot-inverted", "instil.mixtures.inversion.PERMUTED"),
+    ],
+)
+def test_the_packages_own_words_are_part_of_the_fingerprint_where_they_are_shown(
+    setting: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = Template("t", "{{ q }}", "{{ a }}", answer_choices="yes ||| no")
+    task = Task("own/t", "c", "own", (template,), [Example(str(k), {"q": f"{k}?", "a": "yes"}) for k in range(5)])
+
+    def name(setting: str) -> str:
+        spec = MixtureSpec.model_validate({"sources": [{"collection": "own"}], "settings": {setting: 1}})
+        return Mixture(spec, [[task]]).fingerprint
+
+    before, plain = name(setting), name("zero-shot")
+    monkeypatch.setattr(words, (("Other words:", "other") if words.endswith("PERMUTED") else "Other words:",))
+    assert name(setting) != before
+    assert name("zero-shot") == plain
 
 
 def test_places_are_counted_from_zero(made: Any) -> None:

@@ -76,6 +76,11 @@ PERMUTED = (
 )
 
 
+def words() -> list[object]:
+    """All that turning round writes, as plain data: what is shown so is named by it."""
+    return [list(DIRECT), [list(pair) for pair in PERMUTED]]
+
+
 @dataclass(frozen=True)
 class Inverted:
     """A template turned round. See the module's picture."""
@@ -105,7 +110,7 @@ class Inverted:
     @cached_property
     def fingerprint(self) -> str:
         """Names what it would render."""
-        return fingerprint(["inverted", self.inner.fingerprint, list(DIRECT), [list(pair) for pair in PERMUTED]])
+        return fingerprint(["inverted", self.inner.fingerprint, words()])
 
     def render(self, example: Example, *, seed: int) -> Rendered:
         """Phrase an example the other way round.

@@ -96,8 +96,8 @@ def sources_of(mixture: Mixture, data: Path | None) -> dict[str, str]:
 
 
 def _below(path: Path, data: Path | None) -> str:
-    root = (data or Path()).absolute()
-    return path.absolute().relative_to(root).as_posix() if path.absolute().is_relative_to(root) else path.as_posix()
+    root, path = (data or Path()).absolute(), path.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def changed_source(sources: Mapping[str, str], data: Path | None) -> str:
@@ -112,12 +112,15 @@ def changed_source(sources: Mapping[str, str], data: Path | None) -> str:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first thing in which two plans (or parts of them) differ, in words; empty if they agree.
 
-    Files that changed come first, then the spec, because both change every fingerprint.
+    Files that changed come first, then the spec, because both change every fingerprint. Where the prompts are the same,
+    how the spec puts it makes no difference: a nested recipe may be named from another folder.
     """
     before, now = old.get("sources", {}), new.get("sources", {})
     for name in before.keys() & now.keys():
         if before[name] != now[name]:
             return f"source file {name} has changed (SHA-256 {before[name][:12]}, now {now[name][:12]})"
+    if "mixture" in old and old["mixture"].get("fingerprint") == new.get("mixture", {}).get("fingerprint"):
+        old, new = ({**part, "mixture": {**part["mixture"], "spec": None}} for part in (old, new))
     spec = (part.get("mixture", {}).get("spec") for part in (old, new))
     for key, first, second in _unequal(*spec, path="mixture"):
         return f"{key} was {_short(first)} and is {_short(second)} now"

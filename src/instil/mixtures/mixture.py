@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, overload
 
 from instil.errors import DataError, RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_int
+from instil.mixtures import inversion, option_styles
 from instil.mixtures.compose import compose, phrasings
-from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import Schedule, apportion, permuted
 from instil.mixtures.spec import MixtureSpec, SourceSpec
@@ -119,7 +119,9 @@ class Mixture:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that decides the prompts: the seed, the content of every task, and how it is shown how often."""
+        """Names all that decides the prompts: the seed, the content of every task, how it is shown how often, and the
+        words that the package itself puts around options and inverted tasks.
+        """
         plan = [
             [
                 part.task.fingerprint,
@@ -130,7 +132,12 @@ class Mixture:
             ]
             for part in self.parts
         ]
-        return fingerprint({"seed": self.spec.seed, "widths": self._schedule.widths, "plan": plan})
+        shown = {setting for part in self.parts for setting in part.settings}
+        added = {
+            "options": option_styles.words(tuple(option_styles.STYLES)) if any(one.options for one in shown) else [],
+            "inverted": inversion.words() if any(one.inverted for one in shown) else [],
+        }
+        return fingerprint({"seed": self.spec.seed, "widths": self._schedule.widths, "plan": plan, "added": added})
 
     def __len__(self) -> int:
         """Prompts in an epoch: the number of examples, each task's up to its cap. The list itself has no end."""
@@ -220,7 +227,7 @@ def _check(branch: Branch) -> None:
 def _part(leaf: Leaf, width: int, share: Fraction) -> Part:
     task = leaf.task
     pool = len(task.examples) - 1 if task.exemplars is None else len(task.exemplars)
-    styles = style_names(leaf.source.option_styles)
+    styles = option_styles.style_names(leaf.source.option_styles)
     shown: dict[Setting, tuple[Renderer, ...]] = {}
     for setting in leaf.settings:
         templates = phrasings(task, setting, option_styles=styles) if pool > 0 or not setting.shots else ()

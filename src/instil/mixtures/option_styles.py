@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,11 @@ STARTS = (
     "Answer with one of:",
     "One of these is right:",
 )
+
+
+def words(names: Sequence[str]) -> list[object]:
+    """All that these styles write, as plain data: what is shown with options is named by it."""
+    return [list(STARTS), [list(astuple(STYLES[name])) for name in names]]
 
 
 def style_names(names: Sequence[str] | None) -> tuple[str, ...]:

@@ -32,14 +32,12 @@ from functools import cached_property
 
 from instil.errors import TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_order
-from instil.mixtures.option_styles import STARTS, STYLES, OptionStyle, count
+from instil.mixtures.option_styles import STARTS, STYLES, OptionStyle, count, words
 from instil.records import Example, Exemplar
 from instil.tasks.template import Rendered, Renderer, RenderRefused
 
 #: A last line that asks for the answer, or for the reasoning before it.
 _CUE = re.compile(r"[^\n]{0,40}:|(?=[^\n]*\b(?:step|reason|think|thoughts|explain|rationale)\b)[^\n]{0,80}[.:]", re.I)
-
-
 #: Between one listed option and the next stand at most so many characters.
 _GAP = 12
 
@@ -75,7 +73,7 @@ class WithOptions:
     @cached_property
     def fingerprint(self) -> str:
         """Names what it would render."""
-        return fingerprint(["options", self.inner.fingerprint, list(self.styles)])
+        return fingerprint(["options", self.inner.fingerprint, list(self.styles), words(self.styles)])
 
     def pinned(self, style: str) -> WithOptions:
         """As this, in one style: exemplars take that of their query."""
