@@ -108,3 +108,29 @@ def test_a_slice_of_a_split_is_divided_by_its_own_rows(hub: Path) -> None:
     tasks, _ = open_parts("few", base=hub, task_column="task_name")
     for task in tasks:
         assert all(str(row.fields["inputs"]).startswith(task.source) for row in task.examples)
+
+
+def test_worked_examples_of_a_part_are_of_its_own_task_and_kind(hub: Path) -> None:
+    import datasets
+
+    rows = datasets.load_from_disk(str(hub / "submix"))
+    datasets.DatasetDict({"train": rows, "validation": rows}).save_to_disk(hub / "split")
+    tasks, _ = open_parts("split", base=hub, split="validation", task_column="task_name")
+    for task in tasks:
+        assert task.exemplars is not None
+        assert [row.key.partition("-")[0] for row in task.exemplars] == ["train"] * 4
+        assert all(str(row.fields["inputs"]).startswith(task.source) for row in task.exemplars)
+    kinds, _ = open_parts("split", base=hub, split="validation", where={"template_type": "fs_opt"})
+    assert [len(task.exemplars or ()) for task in kinds] == [4]
+    assert len({task.fingerprint for task in (*tasks, *kinds)}) == 3
+
+
+def test_a_part_that_the_train_split_lacks_shows_its_own_rows(hub: Path) -> None:
+    import datasets
+
+    rows = datasets.load_from_disk(str(hub / "submix"))
+    other = rows.filter(lambda row: row["task_name"] == "trec:1.0.0")
+    datasets.DatasetDict({"train": other, "validation": rows}).save_to_disk(hub / "lacking")
+    (mnli, trec), _ = open_parts("lacking", base=hub, split="validation", task_column="task_name")
+    assert mnli.exemplars is None
+    assert len(trec.exemplars or ()) == 4

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Where = Mapping[str, str | Sequence[str]]
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Part(Sequence[Example]):
 
     rows: Rows
     places: NDArray[np.int64]
+    content: str = ""
+    """Names the rows, so that nobody needs to read them all for that."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -106,32 +109,39 @@ def _by_column(
     whole: Task, column: str, where: Where, path: str, tasks: Sequence[str] | None
 ) -> tuple[list[Task], list[str]]:
     """A task for each value of a column."""
-    rows = _rows(whole)
-    numbers = _matching(rows, where, whole.name)
-    codes, names = _coded(_column(rows, column, whole.name))
-    codes = codes[numbers]
-    # A stable sort keeps the rows of a task in their order.
-    order = np.argsort(codes, kind="stable")
-    ends = np.searchsorted(codes[order], np.arange(len(names) + 1))
-    mark = _mark(where)
+    rows, mark = _rows(whole), _mark(where)
+    parts = _parts(rows, column, _matching(rows, where, whole.name), whole.name)
+    pool = _pool(whole, where)
+    worked = {} if pool is None else _parts(pool.rows, column, pool.places, whole.name)
     found = []
-    for code, name in enumerate(names):
-        places = numbers[order[ends[code] : ends[code + 1]]]
+    for name, places in parts.items():
         if len(places) and (tasks is None or _fits(name, path, tasks)):
             content = fingerprint([whole.content, column, name, _plain(where)])
+            shown = worked.get(name, _NONE)
             found.append(
                 replace(
                     whole,
                     name=f"{whole.name}{mark}/{name}",
                     cluster=name,
                     examples=Part(rows, places),
+                    exemplars=Part(pool.rows, shown, content) if pool is not None and len(shown) else None,
                     source=name,
                     content=content,
                 )
             )
     if not found and tasks is None:
         raise DataError(f"{whole.name}: no row names its task in column {column!r}", remedy="Check `where`")
-    return found, _idle(tasks or (), names, path)
+    return found, _idle(tasks or (), list(parts), path)
+
+
+def _parts(rows: Rows, column: str, numbers: NDArray[np.int64], name: str) -> dict[str, NDArray[np.int64]]:
+    """Which of the rows with these numbers hold each value of a column."""
+    codes, values = _coded(_column(rows, column, name))
+    codes = codes[numbers]
+    # A stable sort keeps the rows of a task in their order.
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.arange(len(values) + 1))
+    return {value: numbers[order[ends[code] : ends[code + 1]]] for code, value in enumerate(values)}
 
 
 def _chosen(task: Task, where: Where) -> Task:
@@ -141,7 +151,22 @@ def _chosen(task: Task, where: Where) -> Task:
     rows = _rows(task)
     places = _matching(rows, where, task.name)
     content = fingerprint([task.content, _plain(where)])
-    return replace(task, name=f"{task.name}{_mark(where)}", examples=Part(rows, places), content=content)
+    pool = _pool(task, where)
+    exemplars = None if pool is None else replace(pool, content=content)
+    return replace(
+        task, name=f"{task.name}{_mark(where)}", examples=Part(rows, places), exemplars=exemplars, content=content
+    )
+
+
+def _pool(task: Task, where: Where) -> Part | None:
+    """The train split's rows that are as asked: a worked example is of the same kind as what is asked; None if none."""
+    pool = task.exemplars
+    if not isinstance(pool, Rows):
+        return None
+    try:
+        return Part(pool, _matching(pool, where, task.name))
+    except DataError:  # none of them holds these values
+        return None
 
 
 def _matching(rows: Rows, where: Where, name: str) -> NDArray[np.int64]:
