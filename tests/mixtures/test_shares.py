@@ -30,6 +30,22 @@ def test_the_number_before_is_what_counting_gives(w: list[int], seed: int, stop:
     assert [schedule.before(stop, task) for task in range(len(w))] == [counts[task] for task in range(len(w))]
 
 
+@given(weights, st.integers(0, 2**40), st.integers(0, 2**70) | st.integers(CIRCLE - 40, CIRCLE), st.integers(0, 90))
+def test_a_run_of_places_is_what_each_place_is(w: list[int], seed: int, start: int, length: int) -> None:
+    schedule = Schedule(w, seed=seed)
+    one_by_one = [(*schedule.at(i), schedule.before(i, schedule.at(i)[0])) for i in range(start, start + length)]
+    assert list(schedule.places(start, start + length)) == one_by_one
+
+
+def test_a_long_run_of_places_goes_on_over_its_parts() -> None:
+    schedule = Schedule(range(1, 400), seed=3)
+    places = list(schedule.places(CIRCLE - 9_000, CIRCLE + 50))
+    for place in (0, 1, 4095, 4096, 8191, 8192, 8999, 9000, 9049):
+        index = CIRCLE - 9_000 + place
+        task, offset = schedule.at(index)
+        assert places[place] == (task, offset, schedule.before(index, task))
+
+
 @given(weights, st.integers(0, 3 * CIRCLE))
 def test_the_number_before_grows_by_one_at_each_place_of_the_task(w: list[int], index: int) -> None:
     schedule = Schedule(w, seed=1)

@@ -23,7 +23,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, count
+from itertools import accumulate, chain, count
 from typing import TYPE_CHECKING, overload
 
 from instil.errors import DataError, RecipeError, TemplateError
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: How often a refused render is drawn again before its place is left empty.
 REDRAWS = 8
+#: An endless reading finds the tasks of so many places together.
+_RUN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Mixture:
 
     def __iter__(self) -> Iterator[Prompt | Hole]:
         """One epoch: the first `len(self)` places."""
-        return (self[index] for index in range(len(self)))
+        return self._read(0, len(self))
 
     @overload
     def __getitem__(self, index: int) -> Prompt | Hole: ...
@@ -155,15 +157,25 @@ class Mixture:
         """The prompt at `index`, with all its exemplars, or the hole there."""
         if isinstance(index, slice):
             start, stop = index.start or 0, len(self) if index.stop is None else index.stop
+            if index.step in (None, 1) and start >= 0:
+                return list(self._read(start, stop))
             return [self[k] for k in range(start, stop, index.step or 1)]
         if index < 0:
             raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
         number, offset = self._schedule.at(index)
+        return self._place(index, number, offset, self._schedule.before(index, number))
+
+    def _read(self, start: int, stop: int) -> Iterator[Prompt | Hole]:
+        """The places of [start, stop), their tasks found together."""
+        for index, place in enumerate(self._schedule.places(start, stop), start):
+            yield self._place(index, *place)
+
+    def _place(self, index: int, number: int, offset: int, ordinal: int) -> Prompt | Hole:
+        """What stands at an index: the `ordinal`-th prompt of the task `number`."""
         part = self.parts[number]
         place = bisect_right(part.bounds, offset)
         setting, templates = part.settings[place], part.phrasings[place]
         few_shot_tokens = part.asked.few_shot_tokens
-        ordinal = self._schedule.before(index, number)
         reasons: list[str] = []
         for attempt in range(1 + REDRAWS):
             row, template = self._draw(part, templates, ordinal, attempt)
@@ -183,7 +195,10 @@ class Mixture:
 
     def seek(self, index: int) -> Iterator[Prompt | Hole]:
         """The places from `index` on, without end. Any index costs the same."""
-        return map(self.__getitem__, count(index))
+        if index < 0:
+            raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
+        runs = (self._read(start, start + _RUN) for start in count(index, _RUN))
+        return chain.from_iterable(runs)
 
     def window(self, step: int, size: int) -> list[Prompt]:
         """The prompts step * size .. (step + 1) * size - 1, without the holes among them (see `holes`)."""

@@ -13,14 +13,19 @@ residues to residues, so the blocks stay even, but their order inside is mixed a
 An interval of w positions then holds floor or ceil of w / 2**(32 - k) of a block: within one prompt of its share.
 
 How many prompts of a task came before i is a sum over the aligned blocks that make up [0, i): one for each bit of i.
+Neighbours share most of these blocks, so a run of places (`places`) costs a few operations on arrays, and not one walk
+over the bits for each.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from instil.fingerprint import keyed_int
 
@@ -28,6 +33,16 @@ from instil.fingerprint import keyed_int
 BITS = 32
 CIRCLE = 1 << BITS
 _MASK = CIRCLE - 1
+_MASK64 = np.uint64(_MASK)
+#: Even multipliers of Laine and Karras (2011), whose hash is a T-function.
+_EVEN = tuple(np.uint64(number) for number in (0x6C50B47C, 0xB82F1E52, 0xC7AFE638, 0x8D22F6E6))
+#: How bits are reversed: neighbours change places, then pairs, fours, eights and sixteens.
+_SWAPS = tuple(
+    (np.uint64(shift), np.uint64(mask))
+    for shift, mask in ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0x0000FFFF))
+)
+#: So many places are worked out at once.
+_RUN = 4096
 
 
 class Schedule:
@@ -46,6 +61,7 @@ class Schedule:
         self.bounds = [0]
         for width in self.widths:
             self.bounds.append(self.bounds[-1] + width)
+        self._edges = np.array(self.bounds, dtype=np.int64)
         self._seed = seed
         self._keys: dict[int, tuple[int, int]] = {}
 
@@ -75,14 +91,67 @@ class Schedule:
             rest -= size
         return count
 
-    def _position(self, index: int) -> int:
+    def places(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """For each index of [start, stop): its task, how far inside the task's interval, and how many came before.
+
+        The same as `at` and `before`, index by index, at a tenth of their time for a few hundred places.
+        """
+        while start < stop:
+            end = min(stop, (start // CIRCLE + 1) * CIRCLE, start + _RUN)
+            positions = self._positions(start, end)
+            tasks = np.searchsorted(self._edges, positions, side="right") - 1
+            offsets = (positions - self._edges[tasks]).tolist()
+            met, inverse = np.unique(tasks, return_inverse=True)
+            counts = self._before_each(start, met)
+            numbers = tasks.tolist()
+            for place, which in enumerate(inverse.tolist()):
+                yield numbers[place], offsets[place], counts[which]
+                counts[which] += 1
+            start = end
+
+    def _positions(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The positions of neighbours within one turn of the circle."""
+        turn, rest = divmod(start, CIRCLE)
+        first, second = self._key(turn)
+        x = np.arange(rest, rest + stop - start, dtype=np.uint64)
+        for shift, mask in _SWAPS:
+            x = (x >> shift) & mask | (x & mask) << shift
+        x = x + np.uint64(first) & _MASK64
+        x ^= x * _EVEN[0] & _MASK64
+        x ^= x * _EVEN[1] & _MASK64
+        x = x + np.uint64(second) & _MASK64
+        x ^= x * _EVEN[2] & _MASK64
+        x ^= x * _EVEN[3] & _MASK64
+        return x.astype(np.int64)
+
+    def _before_each(self, index: int, tasks: NDArray[np.int64]) -> list[int]:
+        """`before` of several tasks."""
+        low, high = self._edges[tasks], self._edges[tasks + 1]
         turn, rest = divmod(index, CIRCLE)
+        start = turn * CIRCLE
+        count = np.zeros(len(tasks), dtype=np.int64)
+        while rest:
+            size = 1 << (rest.bit_length() - 1)
+            stride = CIRCLE // size
+            shift = stride - 1 - self._position(start) % stride
+            count += (high + shift) // stride - (low + shift) // stride
+            start += size
+            rest -= size
+        # Whole turns in Python's integers: an index may be larger than 64 bits.
+        return [turn * width + part for width, part in zip((high - low).tolist(), count.tolist(), strict=True)]
+
+    def _key(self, turn: int) -> tuple[int, int]:
         keys = self._keys.get(turn)
         if keys is None:
             keys = self._keys[turn] = (
                 keyed_int(self._seed, "schedule", turn, 0, n=CIRCLE),
                 keyed_int(self._seed, "schedule", turn, 1, n=CIRCLE),
             )
+        return keys
+
+    def _position(self, index: int) -> int:
+        turn, rest = divmod(index, CIRCLE)
+        keys = self._key(turn)
         x = int(f"{rest:032b}"[::-1], 2)
         # The even multipliers are those of Laine and Karras (2011), whose hash is a T-function: every step is a
         # bijection, and a bit is changed by lower bits only.
