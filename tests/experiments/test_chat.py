@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from instil.errors import ModelError
+from instil.errors import ModelError, RunError
 from instil.evaluation.scoring import evaluate_prompts
 from instil.experiments.recipe import resolve
 from instil.experiments.tune import prepare, tune
@@ -88,3 +88,19 @@ def test_chat_without_a_chat_template_is_refused_before_anything_begins(raw: dic
     raw["model"] = {"path": raw["model"], "chat": True}
     with pytest.raises(ModelError, match="the model's chat template, and it has none"):
         prepare(resolve(raw))
+
+
+def test_a_run_is_not_continued_with_another_chat_template(
+    raw: dict[str, Any], tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(tiny_base, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": TEMPLATE}))
+    raw["model"] = {"path": str(folder), "chat": True}
+    raw["evaluation"] = {"suites": []}
+    tune(resolve(raw), tmp_path / "run", say=lambda line: None, show_progress=False)
+    changed = TEMPLATE.replace("else '\n'", "else '\n\n'")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": changed}))
+    with pytest.raises(RunError, match="chat template"):
+        tune(resolve(raw), tmp_path / "run", resume=True, say=lambda line: None, show_progress=False)

@@ -191,6 +191,8 @@ def tune(
     prepared = prepare(recipe, text=text, strict=strict)
     loaded, mixture = prepared.loaded, prepared.mixture
     inputs = {"data": mixture.fingerprint, "model": loaded.fingerprint}
+    if chat := prepared.encoder.chat:  # which may stand in tokenizer_config.json, no part of the model's fingerprint
+        inputs["chat template"] = chat.fingerprint
     if prepared.text is not None:
         inputs["replay"] = prepared.text.fingerprint
     run = RunFolder.open(
