@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.conftest import absent
 from tests.mixtures.compiling import contents, write_sources
 
 from instil.errors import RecipeError
@@ -34,8 +36,13 @@ except DataError as error:
 """
 
 
+def needs_ray() -> None:
+    if find_spec("ray") is None:
+        absent("no Ray here (pip install -e '.[ray]')")
+
+
 def test_two_workers_of_a_local_ray_go_on_with_a_build_and_give_the_same_bits(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+    needs_ray()
     raw = write_sources(tmp_path / "data")
     opening = Opening(raw, raw["model"], raw["data"])
     for name in ("plain", "out"):
@@ -67,7 +74,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_cluster_that_does_not_answer_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
+    needs_ray()
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     raw = write_sources(tmp_path / "data")
     words = [sys.executable, "-c", SCRIPT, json.dumps(raw), str(tmp_path / "out")]
