@@ -20,6 +20,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,8 +112,9 @@ class Maker:
         stop = min(first + plan["shard_prompts"], plan["prompts"])
         writer = ShardWriter(Packing(**plan["packing"]), text=plan["text"])
         holes: Counter[str] = Counter()
+        reading = self.mixture.read(first, stop)
         for start in range(first, stop, plan["window"]):
-            places = [self.mixture[index] for index in range(start, min(start + plan["window"], stop))]
+            places = list(islice(reading, plan["window"]))
             report = EncodingReport()
             found = iter(self.encoder.encode_places([one for one in places if isinstance(one, Prompt)], report))
             encoded = [next(found) if isinstance(one, Prompt) else None for one in places]

@@ -147,7 +147,7 @@ class Mixture:
 
     def __iter__(self) -> Iterator[Prompt | Hole]:
         """One epoch: the first `len(self)` places."""
-        return self._read(0, len(self))
+        return self.read(0, len(self))
 
     @overload
     def __getitem__(self, index: int) -> Prompt | Hole: ...
@@ -158,15 +158,15 @@ class Mixture:
         if isinstance(index, slice):
             start, stop = index.start or 0, len(self) if index.stop is None else index.stop
             if index.step in (None, 1) and start >= 0:
-                return list(self._read(start, stop))
+                return list(self.read(start, stop))
             return [self[k] for k in range(start, stop, index.step or 1)]
         if index < 0:
             raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
         number, offset = self._schedule.at(index)
         return self._place(index, number, offset, self._schedule.before(index, number))
 
-    def _read(self, start: int, stop: int) -> Iterator[Prompt | Hole]:
-        """The places of [start, stop), their tasks found together."""
+    def read(self, start: int, stop: int) -> Iterator[Prompt | Hole]:
+        """The places of [start, stop), one after another: as `mixture[start:stop]`, without holding them all."""
         for index, place in enumerate(self._schedule.places(start, stop), start):
             yield self._place(index, *place)
 
@@ -197,7 +197,7 @@ class Mixture:
         """The places from `index` on, without end. Any index costs the same."""
         if index < 0:
             raise IndexError(f"a mixture has no end, so no index {index}: count from 0")
-        runs = (self._read(start, start + _RUN) for start in count(index, _RUN))
+        runs = (self.read(start, start + _RUN) for start in count(index, _RUN))
         return chain.from_iterable(runs)
 
     def window(self, step: int, size: int) -> list[Prompt]:

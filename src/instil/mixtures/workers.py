@@ -145,7 +145,7 @@ def main() -> None:
     try:
         lines = (json.loads(line) for line in sys.stdin)
         maker = job_of(next(lines)).open()
-        gc.freeze()  # tasks and tokenizer stay to the end: looking through them again and again took a tenth of the time
+        gc.freeze()  # what is open stays to the end; looking through it again and again took a tenth of the time
         for message in lines:
             say({"record": maker.make(message["shard"], lambda prompts: say({"done": prompts}))})
     except (BrokenPipeError, KeyboardInterrupt, StopIteration):  # the parent is gone
