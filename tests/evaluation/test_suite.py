@@ -78,3 +78,14 @@ def test_the_fingerprint_names_what_is_asked() -> None:
         Suite("s", (Cell(parity()),), rank_by="mean"),
     ]
     assert len({plain, *(suite.fingerprint for suite in others)}) == 6
+
+
+def test_the_packages_own_words_are_part_of_the_fingerprint_where_they_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = ("zero-shot", "zero-shot-options", "zero-shot-inverted")
+    before = [Cell(parity(), setting=Setting.parse(name)).fingerprint for name in settings]
+    monkeypatch.setattr("instil.mixtures.option_styles.STARTS", ("Other words:",))
+    monkeypatch.setattr("instil.mixtures.inversion.DIRECT", ("Other words: {answer}",))
+    after = [Cell(parity(), setting=Setting.parse(name)).fingerprint for name in settings]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]

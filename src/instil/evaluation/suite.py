@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from instil.errors import RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_int
-from instil.mixtures.compose import compose, phrasings
+from instil.mixtures.compose import compose, phrasings, words_added
 from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import permuted
@@ -82,7 +82,8 @@ class Cell:
         """Names all that decides its prompts and scores, but for seed and limit."""
         facts = [self.name, self.task.fingerprint, list(self.metrics), list(self.groups), self.select, self.unit]
         styles = [] if self.option_styles is None else [list(self.option_styles)]
-        return fingerprint([*facts, self.max_new_tokens, *styles])
+        added = words_added([self.setting])
+        return fingerprint([*facts, self.max_new_tokens, *styles, *([added] if added else [])])
 
     def chosen_templates(self) -> list[Renderer]:
         """The templates that items draw from.

@@ -8,11 +8,12 @@ Training and evaluation both come through here, so a prompt looks the same in bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from instil.errors import TemplateError
 from instil.fingerprint import keyed_int
+from instil.mixtures import inversion, option_styles
 from instil.mixtures.inversion import Inverted
 from instil.mixtures.option_styles import STYLES
 from instil.mixtures.options import WithOptions, with_options
@@ -54,6 +55,16 @@ def phrasings(task: Task, setting: Setting, *, option_styles: Sequence[str] = tu
     if setting.options is False:
         return tuple(template for template in straight if not template.shows_options)
     return task.templates if len(straight) == len(task.templates) else tuple(straight)
+
+
+def words_added(settings: Iterable[Setting]) -> dict[str, list[object]]:
+    """What the package itself says in these settings, around the words of templates and rows: for fingerprints."""
+    shown = set(settings)
+    added = {
+        "options": option_styles.words(tuple(STYLES)) if any(one.options for one in shown) else [],
+        "inverted": inversion.words() if any(one.inverted for one in shown) else [],
+    }
+    return {name: words for name, words in added.items() if words}
 
 
 def compose(

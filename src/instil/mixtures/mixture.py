@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, overload
 
 from instil.errors import DataError, RecipeError, TemplateError
 from instil.fingerprint import fingerprint, keyed_int
-from instil.mixtures import inversion, option_styles
-from instil.mixtures.compose import compose, phrasings
+from instil.mixtures.compose import compose, phrasings, words_added
+from instil.mixtures.option_styles import style_names
 from instil.mixtures.settings import Setting
 from instil.mixtures.shares import Schedule, apportion, permuted
 from instil.mixtures.spec import MixtureSpec, SourceSpec
@@ -134,11 +134,7 @@ class Mixture:
             ]
             for part in self.parts
         ]
-        shown = {setting for part in self.parts for setting in part.settings}
-        added = {
-            "options": option_styles.words(tuple(option_styles.STYLES)) if any(one.options for one in shown) else [],
-            "inverted": inversion.words() if any(one.inverted for one in shown) else [],
-        }
+        added = words_added(setting for part in self.parts for setting in part.settings)
         return fingerprint({"seed": self.spec.seed, "widths": self._schedule.widths, "plan": plan, "added": added})
 
     def __len__(self) -> int:
@@ -242,7 +238,7 @@ def _check(branch: Branch) -> None:
 def _part(leaf: Leaf, width: int, share: Fraction) -> Part:
     task = leaf.task
     pool = len(task.examples) - 1 if task.exemplars is None else len(task.exemplars)
-    styles = option_styles.style_names(leaf.source.option_styles)
+    styles = style_names(leaf.source.option_styles)
     shown: dict[Setting, tuple[Renderer, ...]] = {}
     for setting in leaf.settings:
         templates = phrasings(task, setting, option_styles=styles) if pool > 0 or not setting.shots else ()
