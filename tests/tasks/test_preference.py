@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instil.mixtures.compose import compose
+from instil.mixtures.settings import Setting
 from instil.records import Example
 from instil.tasks.preference import PREFERENCES, RATINGS, Better, Rating
+from instil.tasks.task import Task
 from instil.tasks.template import Renderer, RenderRefused
 
 MESSAGES = [{"role": "user", "content": "Name a fruit."}]
@@ -33,6 +36,21 @@ def test_the_order_says_nothing() -> None:
     row = _row(completions=["Apple", "A chair"], ranks=[1, 2])
     letters = Counter(Better().render(row, seed=seed).target for seed in range(2000))
     assert abs(letters["(A)"] - 1000) < 100  # 4.5 standard deviations
+
+
+def test_the_letters_of_worked_examples_say_nothing_about_the_answer() -> None:
+    rows = [
+        Example(
+            str(k), {"messages": MESSAGES, "completions": [f"Apple {k}", f"A chair with {k} legs"], "ranks": [1, 2]}
+        )
+        for k in range(40)
+    ]
+    task = Task("own/pairs", "Preferences", "own", PREFERENCES, rows)
+    alike = 0
+    for seed in range(200):
+        prompt = compose(task, PREFERENCES[0], rows[seed % 40], Setting(shots=1), seed=seed)
+        alike += prompt.exemplars[0].target == prompt.target
+    assert abs(alike - 100) < 32  # 4.5 standard deviations
 
 
 @given(st.lists(st.integers(1, 3), min_size=2, max_size=5), st.integers(0, 2**63))

@@ -5,8 +5,9 @@ r"""Preferences as instructions: people's rankings and ratings of replies, asked
     messages [user "I'd like a mocha."]  completions ["Anything else?"]  scores [1.0]
     Rating   "user: I'd like a mocha.\n\nReply: Anything else?\n\nIs this a good reply?"    ->  "Yes"
 
-Which two replies are compared, and in which order, is drawn by the seed among those of different rank: ties are never
-asked about. The letters are the options, so the place of the better reply says nothing.
+Which two replies are compared, and in which order, is drawn by the seed and the row among those of different rank: ties
+are never asked about. The letters are the options, so the place of the better reply says nothing; nor do the letters of
+worked examples, which share the prompt's seed.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Better:
         pairs = [pair for pair in combinations(range(len(ranks)), 2) if ranks[pair[0]] != ranks[pair[1]]]
         if not pairs:
             raise refused(example, self.name, "all tied", "ranks every completion alike")
-        first, second = keyed_choice(pairs, seed, "pair")
-        if keyed_int(seed, "order", n=2):
+        first, second = keyed_choice(pairs, seed, "pair", example.key)
+        if keyed_int(seed, "order", example.key, n=2):
             first, second = second, first
         shown = zip(LETTERS, (completions[first], completions[second]), strict=True)
         listed = "\n".join(f"{letter} {text}" for letter, text in shown)
