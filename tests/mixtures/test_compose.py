@@ -244,3 +244,31 @@ def test_every_setting_of_real_tasks_gives_prompts(data_root: Path) -> None:
     assert set(made) == set(names)
     for name in names:
         assert empty[name] <= 0.02 * (made[name] + empty[name])
+
+
+DRAWN = Template.from_promptsource(
+    "drawn",
+    '{% set who = ["Human", "Bot"] | choice %}{{ who }}: {{ a if who == "Human" else b }}? ||| '
+    '{{ answer_choices[0 if who == "Human" else 1] }}',
+    answer_choices="yes ||| no",
+)
+WORDED = Template("worded", "{{ ['Who is', 'Name'] | choice }} {{ a }}?", "{{ b }}")
+
+
+@pytest.mark.parametrize("setting", ["few-shot-1", "few-shot-1-options"])
+def test_a_draw_that_decides_the_answer_is_each_exemplars_own(setting: str) -> None:
+    rows = [Example(str(k), {"a": f"a{k}", "b": f"b{k}"}) for k in range(40)]
+    task = Task("own/drawn", "c", "own", (DRAWN,), rows)
+    shown = Setting.parse(setting)
+    (template,) = phrasings(task, shown, option_styles=["dashes"])
+    prompts = [compose(task, template, rows[seed % 40], shown, seed=seed) for seed in range(200)]
+    alike = sum(prompt.exemplars[0].target == prompt.target for prompt in prompts)
+    assert abs(alike - 100) < 32  # 4.5 standard deviations
+
+
+def test_a_draw_of_words_alone_is_shared_with_the_exemplars() -> None:
+    rows = [Example(str(k), {"a": f"a{k}", "b": f"b{k}"}) for k in range(40)]
+    task = Task("own/worded", "c", "own", (WORDED,), rows)
+    for seed in range(40):
+        prompt = compose(task, WORDED, rows[seed], Setting(shots=2), seed=seed)
+        assert len({text.input.split()[0] for text in (prompt, *prompt.exemplars)}) == 1

@@ -34,7 +34,7 @@ from instil.errors import TemplateError
 from instil.fingerprint import fingerprint, keyed_choice, keyed_order
 from instil.mixtures.option_styles import STARTS, STYLES, OptionStyle, count, words
 from instil.records import Example, Exemplar
-from instil.tasks.template import Rendered, Renderer, RenderRefused
+from instil.tasks.template import Rendered, Renderer, RenderRefused, exemplar_seed
 
 #: A last line that asks for the answer, or for the reasoning before it.
 _CUE = re.compile(r"[^\n]{0,40}:|(?=[^\n]*\b(?:step|reason|think|thoughts|explain|rationale)\b)[^\n]{0,80}[.:]", re.I)
@@ -85,7 +85,9 @@ class WithOptions:
         Raises:
             RenderRefused: if there are fewer than two, or they cannot be listed in any of the styles.
         """
-        rendered = self.inner.render(example, seed=seed)
+        return self._with_options(self.inner.render(example, seed=seed), example, seed)
+
+    def _with_options(self, rendered: Rendered, example: Example, seed: int) -> Rendered:
         options = self._options(rendered, example)
         if already_listed(rendered.input, options):
             return rendered
@@ -100,7 +102,8 @@ class WithOptions:
     def render_exemplar(self, example: Example, *, number: int, seed: int) -> Exemplar:
         """Phrase an example as a worked one, in the words that the template has for it, with its options."""
         if getattr(self.inner, "exemplar", ...) is None:
-            whole = self.render(example, seed=seed)
+            worded = self.inner.render(example, seed=exemplar_seed(self.inner, example, seed))
+            whole = self._with_options(worded, example, seed)
             return Exemplar(input=whole.input, target=whole.target, example=example.key)
         shown = self.inner.render_exemplar(example, number=number, seed=seed)
         rendered = self.inner.render(example, seed=seed)

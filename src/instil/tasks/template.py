@@ -14,6 +14,7 @@ Every part is stripped of white space at both ends: what stands between the part
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 from jinja2.exceptions import SecurityError, UndefinedError
 
 from instil.errors import TemplateError
-from instil.fingerprint import fingerprint
+from instil.fingerprint import fingerprint, keyed_int
 from instil.records import Example, Exemplar, Message
 from instil.tasks.budget import BoundError, Bounds, Budget
 from instil.tasks.sandbox import GLOBALS, Compiled, compiled
@@ -32,6 +33,11 @@ SEPARATOR = "|||"
 #: What the separator becomes before rendering: no row holds U+FDD0, a code point that is never a character, so a `|||`
 #: inside a row's own text splits nothing.
 _MARK = "\ufdd0|||\ufdd0"
+
+
+#: What draws by chance, and what keeps the draw: `{% set kind = ["Human", "Bot"] | choice %}`.
+_DRAWN = re.compile(r"\|\s*(?:choice|random)\b")
+_KEPT = re.compile(r"\{%-?\s*set\b(?:(?!%\}).)*\|\s*(?:choice|random)\b", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,13 @@ class Template:
         return fingerprint([*parts, self.cot, self.answer, self.rationale, *told])
 
     @cached_property
+    def answers_by_chance(self) -> bool:
+        """Whether what is drawn can decide the answer: it is drawn in the target, or kept in a variable before."""
+        if self.target is not None:
+            return _DRAWN.search(self.target) is not None
+        return _KEPT.search(self.input) is not None or _DRAWN.search(self.input.rpartition(SEPARATOR)[2]) is not None
+
+    @cached_property
     def fields(self) -> frozenset[str]:
         """The fields that it takes from a row.
 
@@ -214,7 +227,7 @@ class Template:
     def render_exemplar(self, example: Example, *, number: int, seed: int) -> Exemplar:
         """Phrase an example as the `number`-th worked example (from 1) of a few-shot prompt."""
         if self.exemplar is None:
-            rendered = self.render(example, seed=seed)
+            rendered = self.render(example, seed=exemplar_seed(self, example, seed))
             return Exemplar(input=rendered.input, target=rendered.target, example=example.key)
         budget = Budget(self.bounds, seed)
         values = {**GLOBALS, **example.fields, "number": number}
@@ -277,3 +290,11 @@ class Template:
 
     def _refused(self, example: Example, reason: str, message: str, remedy: str = "") -> RenderRefused:
         return RenderRefused(f"template {self.name!r}, row {example.key!r}: {message}", reason=reason, remedy=remedy)
+
+
+def exemplar_seed(template: Renderer, example: Example, seed: int) -> int:
+    """What a worked example is drawn by: the prompt's seed, so that it is worded alike, but where a draw decides the
+    answer a seed of the row's own. Else every exemplar would answer as the query does.
+    """
+    by_chance = getattr(template, "answers_by_chance", False)
+    return keyed_int(seed, "exemplar", example.key, n=1 << 63) if by_chance else seed
