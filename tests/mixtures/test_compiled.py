@@ -206,11 +206,25 @@ def test_a_damaged_shard_is_named_and_built_anew(damage: str, source: Mixture, f
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("record", ["{}", '{"file": 7}', '{"sha256": "00", "report": {"prompt": 1}}', "[", "7"])
+def test_a_damaged_record_of_a_shard_means_that_it_is_built_anew(record: str, source: Mixture, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"prompts": 32, "window": WINDOW, "shard_prompts": 16}
+    build(InMemory(source), tmp_path / "out", **sizes)
+    path = tmp_path / "out" / "shards" / "00001.json"
+    whole = path.read_bytes()
+    path.write_text(record)
+    assert build(InMemory(source), tmp_path / "out", **sizes).kept == 1
+    assert path.read_bytes() == whole
+
+
 def test_a_folder_without_a_finished_build_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest\.json cannot be read .*No such file"):
         Compiled(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(DataError, match="not what instil writes"):
+        Compiled(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    with pytest.raises(DataError, match="is not whole: it has no 'encoder'"):
         Compiled(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(DataError, match="of format 99, this version reads 1"):

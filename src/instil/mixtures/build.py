@@ -36,6 +36,7 @@ from instil.runs import disk_errors, lock_folder, sync, write_json
 
 Record = dict[str, Any]
 """What is kept of a shard: file, sha256, bytes, rows, report, holes."""
+_RECORD = {"file", "sha256", "bytes", "rows", "report", "holes"}
 Progress = Callable[[int], None]
 """Told how many prompts more are done."""
 
@@ -277,10 +278,11 @@ def _finished(folder: Path, number: int) -> Record | None:
     """The record of a shard that is there and whole."""
     try:
         record = read_plain(folder / f"shards/{number:05d}.json")
-        check_bytes(folder / record["file"], record["sha256"])
-    except DataError:
+        check_bytes(folder / f"shards/{number:05d}.arrow", record["sha256"])
+        EncodingReport(**record["report"])
+    except (DataError, KeyError, TypeError):  # not there, or not as it was written
         return None
-    return record
+    return record if record.keys() == _RECORD else None
 
 
 def _records(

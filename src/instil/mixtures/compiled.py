@@ -27,6 +27,10 @@ from instil.records import Encoded, Pack, Prompt
 
 #: Shards that are mapped at a time: each is an open file.
 _OPEN_SHARDS = 32
+#: What a manifest has, whatever was built.
+_NEEDED = frozenset(
+    ("prompts", "window", "shard_prompts", "packing", "records", "shards", "mixture", "encoder", "sources", "report")
+)
 
 
 class CompiledSpec(Section):
@@ -47,7 +51,7 @@ class Compiled:
         stream: the mixture and the encoder that go on past the last prompt (see `fit`); without them that is an error.
 
     Raises:
-        DataError: if the folder holds no finished build.
+        DataError: if the folder holds no finished build, or one of another version.
     """
 
     def __init__(self, folder: str | Path, *, stream: tuple[Mixture, Encoder] | None = None) -> None:
@@ -57,6 +61,11 @@ class Compiled:
             raise DataError(
                 f"{self.folder} is of format {self.manifest.get('format')!r}, this version reads {FORMAT}",
                 remedy="Build it again with this version",
+            )
+        absent = sorted(_NEEDED - self.manifest.keys())
+        if absent:
+            raise DataError(
+                f"{self.folder / MANIFEST} is not whole: it has no {absent[0]!r}", remedy="Run the same build once more"
             )
         self.stream = stream
         self.window_prompts: int = self.manifest["window"]

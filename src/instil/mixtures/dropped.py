@@ -27,7 +27,7 @@ from instil.fingerprint import fingerprint, fingerprint_file
 from instil.mixtures import duplicates
 from instil.records import Example
 from instil.runs import write_json
-from instil.tasks.cache import folder
+from instil.tasks.cache import code, folder
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
@@ -126,8 +126,9 @@ def _place(tasks: Sequence[Task], mode: Mode) -> Path | None:
 
 @cache
 def _code() -> list[str]:
-    """Names the code that looks: another version may find other rows."""
-    return [*(fingerprint_file(Path(str(module.__file__))) for module in (overlap, duplicates)), version("rensa")]
+    """Names the code that reads, phrases and looks: another version may find other rows."""
+    looks = (fingerprint_file(Path(str(module.__file__))) for module in (overlap, duplicates))
+    return [*looks, code(), version("rensa")]
 
 
 def _without(task: Task, rows: Sequence[int]) -> Task:

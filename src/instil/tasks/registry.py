@@ -1,13 +1,12 @@
 """Named collections of tasks under a data root: `load_collection("ni", root, tasks=["splits/present/dev_tasks.txt"])`.
 
-    name          folder under the root        what it holds
-    ni            natural_instructions/tasks   Natural Instructions v2
-    cot           flan_cot                     FLAN's chain-of-thought sets
-    p3            p3                           P3 rows, one template a file
-    bbh           bbh                          BIG-Bench Hard (evaluation alone)
-    bigbench      bigbench                     BIG-bench JSON tasks (evaluation alone)
-    jsonl         (a path is needed)           rows of one's own
-    promptsource  (a path is needed)           rows of one's own, phrased by a promptsource file
+    name          where its rows lie            what it holds
+    ni            natural_instructions/tasks    Natural Instructions v2
+    mmlu          mmlu                          MMLU, a subject a task
+    ...           a folder under the root       what each reader declares (`formats.DECLARED`)
+    jsonl         the path that is given        rows of one's own
+    promptsource  the path that is given        rows of one's own, phrased by a promptsource file
+    hub           the path that is given        a data set of the hub, or saved on disk (`hub_parts`)
 
 Others plug in from above through the entry-point group `instil.collections`: a callable of options that gives tasks.
 """
