@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.tiny_models import tiny_model
+from transformers import Adafactor
 
-from instil.tuning.optimizers import Optimizers, OptimizerSpec, learning_rate
+from instil.tuning.optimizers import Optimizers, OptimizerSpec, learning_rate, state_bytes
 
 
 def rates(steps: int, **keys: object) -> list[float]:
@@ -24,7 +25,7 @@ def test_a_schedule_of_its_own_length_does_not_depend_on_the_steps() -> None:
     assert rates(4, schedule="linear", schedule_steps=8) == rates(8, schedule="linear", schedule_steps=8)[:4]
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("kind", ["adamw", "muon", "adafactor"])
 def test_a_restored_state_takes_the_same_next_step(kind: str) -> None:
     spec = OptimizerSpec(optimizer=kind, weight_decay=0.1)  # type: ignore[arg-type]
     models = [tiny_model("gpt2"), tiny_model("gpt2")]
@@ -56,6 +57,38 @@ def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
     assert "model.layers.0.self_attn.q_proj.weight" in muon
     assert muon | adamw == {name for name, _ in model.named_parameters()}
     assert not muon & adamw
+
+
+def test_adafactor_is_that_of_the_flan_and_t0_settings() -> None:
+    """Constant rate, no relative step, no warm-up, steps relative to the weights: beside transformers' own."""
+    models = [tiny_model("llama"), tiny_model("llama")]
+    ours = Optimizers(models[0], OptimizerSpec(optimizer="adafactor", learning_rate=1e-3, schedule="constant"))
+    theirs = Adafactor(models[1].parameters(), lr=1e-3, scale_parameter=True, relative_step=False, warmup_init=False)
+    generator = torch.Generator().manual_seed(0)
+    for scale in (1.0, 1e-4, 1e2, 1e-6):
+        for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            one.grad = scale * torch.randn(one.shape, generator=generator)
+            one.grad[:1] = 0.0  # as the embedding of a word that no prompt has
+            other.grad = one.grad.clone()
+        ours.step(1e-3)
+        theirs.step()
+    before = tiny_model("llama")
+    for start, one, other in zip(before.parameters(), models[0].parameters(), models[1].parameters(), strict=True):
+        assert not torch.equal(one, start)
+        torch.testing.assert_close(one - start, other - start, rtol=2e-3, atol=1e-6)
+
+
+def test_adafactor_keeps_a_row_and_a_column_of_each_matrix() -> None:
+    model = tiny_model("llama")
+    spec = OptimizerSpec(optimizer="adafactor")
+    optimizers = Optimizers(model, spec)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizers.step(1e-3)
+    kept = {key: value for key, value in optimizers.tensors().items() if not key.endswith("|step")}
+    assert {key.rpartition("|")[2] for key in kept} == {"row_var", "col_var", "variance"}
+    assert 4 * sum(value.numel() for value in kept.values()) == state_bytes(model, spec)
+    assert state_bytes(model, spec) < state_bytes(model, OptimizerSpec()) / 10
 
 
 def test_norms_are_never_decayed() -> None:

@@ -87,7 +87,7 @@ def same(one: Any, other: Any) -> bool:
     return one[1] == other[1] and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
 
 
-@pytest.fixture(scope="module", params=["adamw", "muon"])
+@pytest.fixture(scope="module", params=["adamw", "muon", "adafactor"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     """The run that was not killed."""
     path = tmp_path_factory.mktemp(request.param)

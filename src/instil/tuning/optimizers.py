@@ -4,6 +4,8 @@
 
 AdamW moves every weight; `muon` moves the hidden matrices by orthogonalised momentum and leaves embeddings, norms and
 the output layer to AdamW. Its update is scaled to the size of AdamW's, so that one learning rate serves both.
+`adafactor` is how T5, T0 and Flan-T5 were trained: it keeps a row and a column of second moments in place of a matrix,
+and moves a weight by the learning rate times the weight's own size.
 """
 
 from __future__ import annotations
@@ -28,12 +30,18 @@ class OptimizerSpec(Section):
     """Steps over which the learning rate rises from zero."""
     schedule_steps: int | None = None
     """The steps that the schedule spans; `max_steps` by default."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """`muon` learns faster per step where a model is trained from scratch; `adamw` is the habit for tuning."""
+    optimizer: Literal["adamw", "muon", "adafactor"] = "adamw"
+    """`muon` learns faster per step where a model is trained from scratch; `adamw` is the habit for tuning; `adafactor`
+    takes next to no memory, and learning rates that are relative to the weights (Flan 5e-4, T0 1e-3, constant)."""
     weight_decay: float = 0.0
     """Pull of matrices towards zero; norms and biases are never decayed."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's memory of gradients and of their squares."""
+
+
+#: PyTorch takes the square of the first as the least second moment: that is the 1e-30 of the paper. The second is the
+#: least size of a weight that a step is relative to.
+_ADAFACTOR_EPS = (1e-15, 1e-3)
 
 
 def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:
@@ -61,7 +69,10 @@ class Optimizers:
         groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         kept = [group for group in groups if group["params"]]
         self._all: list[torch.optim.Optimizer] = []
-        if kept:
+        if kept and spec.optimizer == "adafactor":
+            # PyTorch's, not that of transformers: its whole state is tensors, so that it is saved and resumed as it is
+            self._all.append(torch.optim.Adafactor(kept, lr=spec.learning_rate, eps=_ADAFACTOR_EPS))
+        elif kept:
             self._all.append(torch.optim.AdamW(kept, lr=spec.learning_rate, betas=spec.betas, fused=True))
         if hidden:
             ordered = [weight for weight in named.values() if weight in hidden]
@@ -96,6 +107,20 @@ class Optimizers:
             weight = weights[name]
             # AdamW counts its steps on the CPU unless fused on a GPU, where the count lies beside the weights
             owner[weight].state[weight][kind] = value.to(weight.device)
+
+
+def state_bytes(model: nn.Module, spec: OptimizerSpec) -> int:
+    """About what the state of the optimizer takes beside the weights that are trained."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    if spec.optimizer == "adafactor":
+        factors = (
+            weight.numel() / weight.shape[-1] + weight.numel() / weight.shape[-2]
+            for weight in trained
+            if weight.ndim > 1
+        )
+        return 4 * (round(sum(factors)) + sum(weight.numel() for weight in trained if weight.ndim <= 1))
+    moments = 1 if spec.optimizer == "muon" else 2
+    return 4 * moments * sum(weight.numel() for weight in trained)
 
 
 def _hidden_matrices(model: nn.Module) -> set[Tensor]:

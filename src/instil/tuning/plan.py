@@ -29,6 +29,7 @@ from instil.models.causal import answer_logits
 from instil.models.loading import LoadedModel
 from instil.tuning.loop import piece_tokens
 from instil.tuning.losses import answer_loss_sum
+from instil.tuning.optimizers import state_bytes
 from instil.tuning.sft import Replay, TuningSpec, Windows, choose_layout, lay_out, step_pieces
 
 _WINDOWS_LOOKED_AT = 8
@@ -152,7 +153,7 @@ def plan(
         bytes_needed={
             "weights": weights,
             "gradients": weights,
-            "optimizer": weights if spec.optimizer == "muon" else 2 * weights,
+            "optimizer": state_bytes(loaded.model, spec),
             "activations": activations,
             "logits": 4 * max(piece.targets for piece in pieces) * _vocabulary(loaded),
         },
