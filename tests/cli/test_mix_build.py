@@ -39,7 +39,8 @@ def test_it_says_what_was_built_and_nothing_else(
     assert "prompts, " in lines[0]
     assert "trained on" in lines[0]
     assert "places are empty: not two parts" in lines[1]
-    assert "8 shards" in lines[2]
+    assert "draws were refused, and others drawn in their place: not two parts" in lines[2]
+    assert "8 shards" in lines[3]
     assert len(Compiled(tmp_path / "out")) == 64
 
 

@@ -122,7 +122,7 @@ def test_shards_that_are_believed_unread_are_caught_by_the_same_kills(
         record = path.with_suffix(".json")
         sha256 = hashlib.sha256(data).hexdigest()
         told = {"file": f"shards/{path.name}", "sha256": sha256, "bytes": data.nbytes, "rows": 0}
-        write_json(record, {**told, "report": {}, "holes": {}})
+        write_json(record, {**told, "report": {}, "holes": {}, "refused": {}})
         with path.open("wb") as file:
             file.write(data)
 
@@ -239,3 +239,14 @@ def test_strict_stops_at_the_first_hole(made: Made, tmp_path: Path) -> None:
         build(InMemory(bad), tmp_path / "strict", strict=True, **SIZES)
     built = build(InMemory(bad), tmp_path / "out", **SIZES)
     assert built.manifest["holes"]["the row is bad"] == 60 - built.report.prompts
+    # A place is left empty after nine draws.
+    assert built.manifest["refused"]["the row is bad"] == 9 * (60 - built.report.prompts)
+
+
+def test_draws_that_were_refused_are_counted_whoever_drew_them(made: Made, tmp_path: Path) -> None:
+    rows = made.rows(20) + made.rows(20, prefix="bad", bad=True)
+    built = build(InMemory(made.mixed(made.task("half", rows))), tmp_path / "out", **SIZES)
+    mixture = made.mixed(made.task("half", rows))
+    list(mixture.read(0, 60))
+    assert built.manifest["refused"] == {"the row is bad": mixture.refused.total()}
+    assert mixture.refused.total() > 20

@@ -156,8 +156,8 @@ def test_refused_rows_are_drawn_again_from_the_same_task(made: Any) -> None:
     prompts = mixture.window(0, 256)
     assert Counter(prompt.task for prompt in prompts)["a"] + len(mixture.holes) == 128
     assert not any(prompt.example.startswith("bad") for prompt in prompts)
-    assert set(mixture.refused.values()) == {"the row is bad"}
-    assert {key[2] for key in mixture.refused} <= {f"bad{k}" for k in range(20)}
+    assert set(mixture.refused) == {("a", "sum", "the row is bad")}
+    assert mixture.refused.total() >= 30  # half the rows are bad, and of 128 places half are drawn badly at first
 
 
 def test_after_eight_redraws_the_place_is_a_counted_hole_with_its_reasons(made: Any) -> None:

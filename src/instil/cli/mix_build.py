@@ -201,11 +201,14 @@ def _show(built: Built, seconds: float, *, as_json: bool) -> None:
             "seconds": seconds,
             "report": built.manifest["report"],
             "holes": built.manifest["holes"],
+            "refused": built.manifest["refused"],
         }
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return
     typer.echo(built.report.line)
     for reason, count in built.manifest["holes"].items():
         typer.echo(f"{count:,} places are empty: {reason}")
+    for reason, count in built.manifest["refused"].items():
+        typer.echo(f"{count:,} draws were refused, and others drawn in their place: {reason}")
     text = "" if built.manifest["text"] else ", without text"
     typer.echo(f"{built.folder}: {len(shards):,} shards, {size / 1e6:,.1f} MB{text}, {seconds:,.1f} s")

@@ -35,8 +35,8 @@ from instil.records import Prompt
 from instil.runs import disk_errors, lock_folder, sync, write_json
 
 Record = dict[str, Any]
-"""What is kept of a shard: file, sha256, bytes, rows, report, holes."""
-_RECORD = {"file", "sha256", "bytes", "rows", "report", "holes"}
+"""What is kept of a shard: file, sha256, bytes, rows, report; holes and refused draws, by reason."""
+_RECORD = {"file", "sha256", "bytes", "rows", "report", "holes", "refused"}
 Progress = Callable[[int], None]
 """Told how many prompts more are done."""
 
@@ -113,6 +113,8 @@ class Maker:
         stop = min(first + plan["shard_prompts"], plan["prompts"])
         writer = ShardWriter(Packing(**plan["packing"]), text=plan["text"])
         holes: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
+        self.mixture.refused.clear()
         reading = self.mixture.read(first, stop)
         for start in range(first, stop, plan["window"]):
             places = list(islice(reading, plan["window"]))
@@ -124,8 +126,9 @@ class Maker:
             holes.update(one.reasons[-1] for one in places if isinstance(one, Hole))
             writer.add(places, encoded, report)
             self.mixture.holes.clear()
-            self.mixture.refused.clear()
             progress(len(places))
+        for (_, _, reason), draws in self.mixture.refused.items():
+            refused[reason] += draws
         name = f"shards/{number:05d}.arrow"
         data = memoryview(writer.finish())
         _write(self.folder / name, data)
@@ -136,6 +139,7 @@ class Maker:
             "rows": writer.rows,
             "report": asdict(writer.report),
             "holes": dict(sorted(holes.items())),
+            "refused": dict(sorted(refused.items())),
         }
         write_json(self.folder / f"shards/{number:05d}.json", record)
         return record
@@ -302,12 +306,14 @@ def _records(
 
 def _finish(folder: Path, plan: Plan, records: list[Record], kept: int) -> Built:
     """Write the manifest, whose presence says that all is there."""
-    total, holes = EncodingReport(), Counter[str]()
+    total, holes, refused = EncodingReport(), Counter[str](), Counter[str]()
     for record in records:
         total.add(EncodingReport(**record["report"]))
         holes.update(record["holes"])
+        refused.update(record["refused"])
     shards = [{key: record[key] for key in ("file", "sha256", "bytes", "rows")} for record in records]
-    manifest = {**plan, "shards": shards, "report": asdict(total), "holes": dict(sorted(holes.items()))}
+    counted = {"holes": dict(sorted(holes.items())), "refused": dict(sorted(refused.items()))}
+    manifest = {**plan, "shards": shards, "report": asdict(total), **counted}
     write_json(folder / MANIFEST, manifest)
     return Built(folder, manifest, kept, total)
 

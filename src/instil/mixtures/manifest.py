@@ -5,7 +5,7 @@
      "encoder": {"tokenizer": "c0..", "max_length": 2048, "eos_id": 2, "form": {...}},
      "sources": {"flan_cot/creak_train.tsv": "<SHA-256>", ...}, "versions": {"instil": ..., ...}, ...}
 
-This much is the plan of a build, `build.json`; the manifest adds what came of it: shards, report, holes.
+This much is the plan of a build, `build.json`; the manifest adds what came of it: shards, report, holes, refused draws.
 """
 
 from __future__ import annotations

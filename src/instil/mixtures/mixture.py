@@ -20,6 +20,7 @@ at most 8 times; then the place is a `Hole` that says why.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -103,8 +104,8 @@ class Mixture:
         self.remarks: tuple[str, ...] = tuple(remarks)
         self.holes: dict[int, Hole] = {}
         """The holes that were met by reading from this object, by index."""
-        self.refused: dict[tuple[str, str, str], str] = {}
-        """The draws that were refused while reading: (task, template, example) -> reason."""
+        self.refused: Counter[tuple[str, str, str]] = Counter()
+        """How many draws were refused while reading, by task, template and reason."""
         branch = Branch(spec, tuple(source if isinstance(source, Branch) else tuple(source) for source in sources))
         self.tasks: tuple[Task, ...] = tuple(branch.tasks)
         _check(branch)
@@ -184,7 +185,7 @@ class Mixture:
             except TemplateError as error:
                 reason = str(getattr(error, "reason", "") or error.message)
                 reasons.append(reason)
-                self.refused[part.task.name, template.name, example.key] = reason
+                self.refused[part.task.name, template.name, reason] += 1
         hole = Hole(index, part.task.name, setting.name, tuple(reasons))
         self.holes[index] = hole
         return hole
