@@ -30,19 +30,18 @@ from instil.tuning.checkpoint import restore_newest, save_checkpoint
 from instil.tuning.memory import is_out_of_memory, release_memory
 from instil.tuning.optimizers import Optimizers, OptimizerSpec, learning_rate
 from instil.tuning.progress import ProgressLine
+from instil.tuning.spikes import SpikeSpec, fault, remember
 from instil.tuning.stopping import Interrupted, StopRequest, stopping_gently
 
 M = TypeVar("M")
 
 #: Keys of a LoopSpec that may change when a run is continued: they change its length and its record, not its steps.
-CHANGEABLE = ("max_steps", "save_every", "log_every", "keep_last", "evaluate_every")
+CHANGEABLE = ("max_steps", "save_every", "log_every", "keep_last", "evaluate_every", "max_skipped_in_a_row")
 #: Columns of metrics.jsonl that depend on the clock; all others are the same in a resumed run.
 TIMING = ("tokens_per_second", "seconds")
 
-_BAD_STEPS_IN_A_ROW = 5
 
-
-class LoopSpec(OptimizerSpec):
+class LoopSpec(OptimizerSpec, SpikeSpec):
     """How long to train, how to move the weights, and what to keep."""
 
     max_steps: int = Field(default=1000, ge=1)
@@ -99,8 +98,10 @@ class Progress:
     tokens: int = 0
     answer_tokens: int = 0
     skipped: int = 0
-    """Steps that were not taken because the loss or the gradient was not finite."""
+    """Steps that were not taken; see `spikes`."""
     skipped_in_a_row: int = 0
+    good: dict[str, list[float]] = field(default_factory=dict)
+    """Losses and gradient lengths of the last good steps, which tell what a spike is."""
     tokens_per_batch: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
@@ -146,7 +147,7 @@ def train(
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, once the step is saved.
-        RunError: if the disk is full, memory does not hold a single prompt, or the loss is not finite again and again.
+        RunError: if the disk is full, memory does not hold a single prompt, or step after step is a bad one.
     """
     with _processor(spec.threads):
         model.float()
@@ -202,8 +203,8 @@ class _Trainer(Generic[M]):
 
         def belongs(row: Mapping[str, Any]) -> bool:
             """Whether this run has the row as well: those of a last, uneven step belong to the shorter run alone."""
-            if row["step"] != step:
-                return bool(row["step"] < step)
+            if row["step"] != step or "reason" in row:
+                return bool(row["step"] <= step)
             return every > 0 and step % every == 0 if "evaluation" in row else self._is_even(step)
 
         self.run.keep_metrics(belongs)
@@ -239,17 +240,19 @@ class _Trainer(Generic[M]):
         progress, spec = self.progress, self.spec
         pieces, sums = self._gradient()
         norm = float(torch.nn.utils.get_total_norm([w.grad for w in self.weights if w.grad is not None]))
-        finite = math.isfinite(norm) and all(math.isfinite(value) for value in sums)
-        if finite:
+        loss = sum(piece.scale * value for piece, value in zip(pieces, sums, strict=True))
+        reason = fault(spec, progress.good, loss=loss, gradient=norm)
+        if reason:
+            self._skip(reason)
+        else:
             if spec.clip_norm and norm > spec.clip_norm:
                 torch._foreach_mul_([w.grad for w in self.weights if w.grad is not None], spec.clip_norm / norm)
             self._move(learning_rate(spec, progress.step, spec.max_steps))
             progress.skipped_in_a_row = 0
+            remember(spec, progress.good, loss=loss, gradient=norm)
             for piece, value in zip(pieces, sums, strict=True):
                 progress.sums[piece.kind] = progress.sums.get(piece.kind, 0.0) + value
                 progress.sums[f"{piece.kind}/targets"] = progress.sums.get(f"{piece.kind}/targets", 0.0) + piece.targets
-        else:
-            self._skip(norm)
         for weight in self.weights:
             weight.grad = None
         progress.step += 1
@@ -310,15 +313,19 @@ class _Trainer(Generic[M]):
                 remedy="It needs twice the size of the weights beside them: take a smaller model or more memory",
             ) from error
 
-    def _skip(self, norm: float) -> None:
-        progress = self.progress
+    def _skip(self, reason: str) -> None:
+        """Count a step that is not taken, and say why; the learning rate goes on by the step's number."""
+        progress, spec = self.progress, self.spec
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        self.run.say(f"step {progress.step + 1} was not taken: its loss or gradient is not finite (length {norm})")
-        if progress.skipped_in_a_row >= _BAD_STEPS_IN_A_ROW:
+        step = progress.step + 1
+        self.run.say(f"step {step} was not taken: {reason}")
+        self.run.add_metrics({"step": step, "skipped": progress.skipped, "reason": reason})
+        if progress.skipped_in_a_row >= spec.max_skipped_in_a_row:
+            spikes = ", or spike_deviations 0 if the data is meant to change so" if "spike" in reason else ""
             raise RunError(
-                f"the loss was not finite {_BAD_STEPS_IN_A_ROW} steps in a row, up to step {progress.step + 1}",
-                remedy=f"Lower learning_rate (now {self.spec.learning_rate:g}), or add warmup_steps",
+                f"{progress.skipped_in_a_row} steps in a row were not taken, up to step {step}: {reason}",
+                remedy=f"Begin anew with a lower learning_rate (now {spec.learning_rate:g}), more warmup_steps{spikes}",
             )
 
     def _products(self) -> contextlib.AbstractContextManager[object]:
