@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from tests.conftest import absent
 from tests.mixtures.compiling import contents, write_sources
 
 from instil.errors import RecipeError
-from instil.mixtures.build import Opening, build
+from instil.mixtures.build import Job, Opening, build
+from instil.mixtures.ray_engine import make_shards
 
 #: In a process of its own, because Ray leaves threads and warnings behind.
 SCRIPT = """
@@ -64,6 +67,20 @@ def test_two_workers_of_a_local_ray_go_on_with_a_build_and_give_the_same_bits(tm
     assert counts == [3, 96]
     assert "of task 'promptsource/sums' is a hole" in error
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
+
+
+def test_a_process_that_lives_on_opens_another_plan_anew(tmp_path: Path) -> None:
+    """Called as Ray calls it, twice, with another recipe's data in between."""
+    raw = write_sources(tmp_path / "data")
+    opening = Opening(raw, raw["model"], raw["data"])
+    job = json.dumps(asdict(Job(opening, str(tmp_path / "out"))))
+    for rows in (60, 30):
+        rows_of = (tmp_path / "data" / "my.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "data" / "my.jsonl").write_text("".join(rows_of[:rows]))
+        built = build(opening, tmp_path / "out", prompts=16, window=8)
+        answer = json.loads(make_shards({"shard": [0], "job": [job]})["answer"][0])
+        assert answer["record"]["sha256"] == built.manifest["shards"][0]["sha256"]
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

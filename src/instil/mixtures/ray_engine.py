@@ -15,12 +15,14 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from instil.errors import InstilError, RecipeError, RunError
+from instil.fingerprint import fingerprint_file
 from instil.mixtures.build import Job, Maker, Progress, Record
+from instil.mixtures.manifest import PLAN
 from instil.mixtures.workers import ONE_CORE, described, error_of, job_of
 
 
@@ -29,15 +31,16 @@ def make_shards(batch: dict[str, Any]) -> dict[str, Any]:
     return {"answer": [_answer(int(k), str(job)) for k, job in zip(batch["shard"], batch["job"], strict=True)]}
 
 
-@cache
-def _maker(job: str) -> Maker:
-    """Ray gives a process many tasks: it opens the mixture for the first of them."""
+@lru_cache(maxsize=1)
+def _maker(job: str, plan: str) -> Maker:
+    """Ray gives a process many tasks: it opens the mixture for the first of them, and anew for another plan."""
     return job_of(json.loads(job)).open()
 
 
 def _answer(number: int, job: str) -> str:
     try:
-        return json.dumps({"record": _maker(job).make(number)})
+        plan = fingerprint_file(Path(json.loads(job)["folder"]) / PLAN)
+        return json.dumps({"record": _maker(job, plan).make(number)})
     except Exception as error:  # noqa: BLE001  # the parent tells the person
         return json.dumps({"error": described(error)})
 
