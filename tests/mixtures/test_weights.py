@@ -172,6 +172,14 @@ def test_a_nested_mixture_without_a_share_counts_as_its_epoch(made: Any) -> None
     )
 
 
+def test_temperature_acts_on_a_nested_mixture_as_on_a_task(made: Any) -> None:
+    nested = Branch(spec({}), ((made.task("a", made.rows(300)), made.task("b", made.rows(100))),))
+    mixture = Mixture(spec({"mixture": "inner.yaml"}, {}, temperature=2), [nested, [made.task("c", made.rows(100))]])
+    assert {name: float(share) for name, share in mixture.shares.items()} == pytest.approx(
+        {"a": 0.5, "b": 1 / 6, "c": 1 / 3}, abs=1e-6
+    )
+
+
 def test_a_task_that_is_in_two_sources_is_named_even_where_one_is_nested(made: Any) -> None:
     nested = Branch(spec({}), ((made.task("a", made.rows(9)),),))
     with pytest.raises(DataError, match=r"task 'a' is in mixture.sources.0 and .1"):

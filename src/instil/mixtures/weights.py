@@ -6,8 +6,8 @@
     weights              how a source's part is split among its tasks, in place of size
     minimum              tasks below it are raised to it, the others pay in proportion
 
-They act in this order. A nested mixture (`{mixture: cot.yaml, share: 0.05}`) is weighed by its own rules first; outside
-it is one source, of as many examples as its own epoch has.
+They act in this order. A nested mixture (`{mixture: cot.yaml, share: 0.05}`) is weighed by its own rules first; without
+a share it weighs as one task would, of as many examples as its own epoch has.
 """
 
 from __future__ import annotations
@@ -102,10 +102,11 @@ def weigh(branch: Branch) -> list[Leaf]:
 
 
 def _sized(spec: MixtureSpec, number: int, tasks: tuple[Task, ...] | Branch) -> list[Leaf]:
-    """The tasks of a source by size; a nested mixture by its own rules, as many as its epoch."""
+    """The tasks of a source by size; a nested mixture by its own rules, together as one task of its epoch's size."""
     if isinstance(tasks, Branch):
         inner = weigh(tasks)
-        scale = sum(leaf.counted for leaf in inner) / _total(inner) if inner else Fraction(1)
+        size = _tempered(Fraction(sum(leaf.counted for leaf in inner)), spec.temperature)
+        scale = size / _total(inner) if inner else Fraction(1)
         return [replace(leaf, number=number, weight=leaf.weight * scale) for leaf in inner]
     source = spec.sources[number]
     settings = spec.settings_of(source)
