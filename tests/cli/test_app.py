@@ -95,6 +95,37 @@ def test_a_full_disk_is_no_crash(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     )
 
 
+def test_a_file_where_a_folder_is_needed_is_no_crash(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "file"
+    file.touch()
+    for out, said in [
+        (tmp_path, f"Is a directory at {tmp_path}. Give a file"),
+        (file / "card.md", f"at {file}. A file"),
+    ]:
+        assert run(["mix", "card", "recipes/pocket.yaml", "--out", str(out)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_locale_without_letters_still_prints_and_explains(tmp_path: Path):
+    code = (
+        "import sys, typer; from instil.cli import app as application\n"
+        "from rich.console import Console\n"
+        "def verb():\n    Console().print('caf\\xe9')\n    raise ValueError('\\xb7')\n"
+        "application.app = typer.Typer()\n"
+        "application.app.command()(verb)\n"
+        "print(application.run([]), file=sys.stderr)"
+    )
+    without = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": str(tmp_path)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **without}, capture_output=True, text=True, check=False
+    )
+    assert shown.stdout == "caf\\xe9\n"
+    assert "Traceback" not in shown.stderr
+    assert shown.stderr.endswith("\n1\n")
+    (log,) = tmp_path.glob("instil-error-*.log")
+    assert "ValueError: \xb7" in log.read_text(encoding="utf-8")
+
+
 def test_a_crash_is_one_line_that_names_where_its_traceback_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):

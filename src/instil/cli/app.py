@@ -11,6 +11,7 @@ Verbs import what is heavy inside their functions, so that `instil --help` answe
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ _ENVIRONMENT = {
     errno.EROFS: "Give an --out that can be written",
     errno.EACCES: "Give a path that you may use",
     errno.EPERM: "Give a path that you may use",
+    errno.EISDIR: "Give a file, not a folder",
+    errno.EEXIST: "A file lies where a folder is needed: give another path",
+    errno.ENOTDIR: "A file lies where a folder is needed: give another path",
     errno.EMFILE: "Raise the limit of open files (ulimit -n)",
 }
 
@@ -79,6 +83,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line (that of the process by default) and return its exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    _print_any_text()
     try:
         command = typer.main.get_command(app)
         with command.make_context("instil", list(sys.argv[1:] if arguments is None else arguments)) as context:
@@ -95,6 +100,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # the one place that must let nothing through as a traceback
         return _explain(error)
     return 0
+
+
+def _print_any_text() -> None:
+    """Where the locale has no letter for a mark of the data (LC_ALL=C), print its number instead of stopping."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: Exception) -> int:
@@ -124,6 +135,8 @@ def _keep_traceback() -> str:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="instil-error-", suffix=".log", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", errors="backslashreplace", prefix="instil-error-", suffix=".log", delete=False
+    ) as file:
         file.write(f"instil {' '.join(sys.argv[1:])}\n\n{traceback.format_exc()}")
     return file.name
