@@ -181,6 +181,20 @@ def test_a_folder_with_splits_is_trained_on_by_its_train_split(tmp_path: Path) -
     assert len(load_mixture(named, tmp_path).shares) == 3
 
 
+def test_a_split_is_known_by_its_pool_where_its_name_is_another(tmp_path: Path) -> None:
+    folder = tmp_path / "e2e"
+    folder.mkdir()
+    for name in ("trainset.csv", "devset.csv", "testset_w_refs.csv"):
+        lines = "".join(f'"name[{name} {n}], area[city centre]","It is {name} {n}."\n' for n in range(4))
+        (folder / name).write_text("mr,ref\n" + lines)
+    mixture = load_mixture({"sources": [{"collection": "e2e_nlg", "path": "e2e"}]}, tmp_path)
+    assert [task.name for task in mixture.tasks] == ["e2e_nlg/trainset"]
+    asked = {"collection": "e2e_nlg", "path": "e2e", "tasks": ["testset_w_refs"]}
+    assert [task.name for task in load_mixture({"sources": [asked]}, tmp_path).tasks] == ["e2e_nlg/testset_w_refs"]
+    (folder / "trainset.csv").unlink()
+    assert len(list(load_mixture({"sources": [{"collection": "e2e_nlg", "path": "e2e"}]}, tmp_path).tasks)) == 2
+
+
 def test_no_real_collection_is_trained_on_by_the_splits_beside_its_train_split(data_root: Path) -> None:
     for name, kept in (("disfl_qa", {"disfl_qa/train"}), ("clinc", {"clinc/data_small_train"})):
         assert set(load_mixture({"sources": [{"collection": name}]}, data_root).shares) == kept

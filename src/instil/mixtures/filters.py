@@ -26,19 +26,23 @@ _SPLIT = re.compile(r"(?<![a-z])(train(?:ing)?|dev|validation|valid|val|test)(?=
 def without_other_splits(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
     """The tasks without the dev, validation and test splits of data sets whose train split is among them.
 
-    Who names a collection wants its data sets, not to train on what they are evaluated with.
+    Who names a collection wants its data sets, not to train on what they are evaluated with. Splits of one data set are
+    named alike (`disfl_qa/train`, `disfl_qa/dev`), or have the train split as their pool of worked examples.
 
     Returns:
         What is kept, and what is left out.
     """
     splits = {task.name: _SPLIT.search(task.name) for task in tasks}
-    trained = {_SPLIT.sub("*", name, count=1) for name, found in splits.items() if found and found[1][:5] == "train"}
+    training = [task for task in tasks if (found := splits[task.name]) and found[1].startswith("train")]
+    trained = {_SPLIT.sub("*", task.name, count=1) for task in training}
+    rows = {file.path for task in training for file in task.files[:1]}  # others are companions, or templates
     kept: list[Task] = []
     left: list[Task] = []
     for task in tasks:
         found = splits[task.name]
-        other = found is not None and found[1][:5] != "train" and _SPLIT.sub("*", task.name, count=1) in trained
-        (left if other else kept).append(task)
+        other = found is not None and not found[1].startswith("train")
+        shown = task.exemplars is not None and any(file.path in rows for file in task.files)
+        (left if other and (shown or _SPLIT.sub("*", task.name, count=1) in trained) else kept).append(task)
     return kept, left
 
 
