@@ -35,7 +35,7 @@ from instil.errors import RunError
 from instil.fingerprint import fingerprint
 
 #: Distributions whose version can change a result.
-_VERSIONED = ("instil", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+_VERSIONED = ("instil", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft")
 #: What may lie in a folder before its first run has begun.
 _HARMLESS = {".lock"}
 
@@ -98,7 +98,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON whole or not at all; see `write_text`."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: object) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextlib.contextmanager

@@ -40,6 +40,15 @@ KEYS: dict[str, Any] = {
 }
 
 
+#: What a run can be that keeps a state of its own. LoRA with dropout: its checkpoints hold the adapter alone.
+KINDS: dict[str, dict[str, Any]] = {
+    "adamw": {"optimizer": "adamw"},
+    "muon": {"optimizer": "muon"},
+    "adafactor": {"optimizer": "adafactor"},
+    "lora": {"lora": {"rank": 4, "dropout": 0.2}, "learning_rate": 3e-2},
+}
+
+
 def life(path: Path, *, dies_at: int | None = None, **changes: Any) -> None:
     """One process's part of a run with dropout; `dies_at` raises when that step is asked for."""
     spec = TuningSpec.model_validate({**KEYS, **changes})
@@ -87,21 +96,21 @@ def same(one: Any, other: Any) -> bool:
     return one[1] == other[1] and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
 
 
-@pytest.fixture(scope="module", params=["adamw", "muon", "adafactor"])
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+@pytest.fixture(scope="module", params=KINDS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Any]:
     """The run that was not killed."""
     path = tmp_path_factory.mktemp(request.param)
-    life(path, optimizer=request.param)
-    return request.param, end_of(path)
+    life(path, **KINDS[request.param])
+    return KINDS[request.param], end_of(path)
 
 
-def test_killed_at_random_moments(tmp_path: Path, whole: tuple[str, Any]) -> None:
-    optimizer, expected = whole
+def test_killed_at_random_moments(tmp_path: Path, whole: tuple[dict[str, Any], Any]) -> None:
+    kind, expected = whole
     generator = np.random.default_rng(int(os.environ.get("INSTIL_SEED", "0")))
     metrics = tmp_path / "metrics.jsonl"
     kills = 0
     for _ in range(5):
-        child = forked(tmp_path, optimizer=optimizer, log_every=4)
+        child = forked(tmp_path, **kind)
         limit = time.monotonic() + 20
         began = metrics.stat().st_mtime_ns if metrics.exists() else 0
         while time.monotonic() < limit and (not metrics.exists() or metrics.stat().st_mtime_ns == began):
@@ -109,13 +118,13 @@ def test_killed_at_random_moments(tmp_path: Path, whole: tuple[str, Any]) -> Non
         time.sleep(float(generator.uniform(0, 0.15)))
         os.kill(child, signal.SIGKILL)
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    life(tmp_path, optimizer=optimizer)
+    life(tmp_path, **kind)
     assert kills
     assert same(end_of(tmp_path), expected)
 
 
-def test_killed_at_every_file_operation_of_saving(tmp_path: Path, whole: tuple[str, Any]) -> None:
-    optimizer, expected = whole
+def test_killed_at_every_file_operation_of_saving(tmp_path: Path, whole: tuple[dict[str, Any], Any]) -> None:
+    kind, expected = whole
 
     def dies_at(operation: int) -> Callable[[], None]:
         """The process kills itself before its n-th flush, rename or write of tensors inside a save."""
@@ -145,10 +154,10 @@ def test_killed_at_every_file_operation_of_saving(tmp_path: Path, whole: tuple[s
         return prepare
 
     # one save has 17 such operations; saving after every step keeps each life short and changes nothing else
-    for operation in range(20) if optimizer == "adamw" else range(0, 20, 5):
-        child = forked(tmp_path, dies_at(operation), optimizer=optimizer, save_every=1)
+    for operation in range(20) if kind == KINDS["adamw"] else range(0, 20, 5):
+        child = forked(tmp_path, dies_at(operation), save_every=1, **kind)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    life(tmp_path, optimizer=optimizer)
+    life(tmp_path, **kind)
     assert same(end_of(tmp_path), expected)
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
@@ -160,16 +169,16 @@ def cut(path: Path, **changes: Any) -> None:
     life(path, **changes)
 
 
-def test_cut_and_continued_in_one_process(tmp_path: Path, whole: tuple[str, Any]) -> None:
-    cut(tmp_path, optimizer=whole[0])
+def test_cut_and_continued_in_one_process(tmp_path: Path, whole: tuple[dict[str, Any], Any]) -> None:
+    cut(tmp_path, **whole[0])
     assert same(end_of(tmp_path), whole[1])
 
 
 def test_control_without_the_optimizer_it_would_be_seen(
-    tmp_path: Path, whole: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: tuple[dict[str, Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop.Optimizers, "restore", lambda self, tensors: None)
-    cut(tmp_path, optimizer=whole[0])
+    cut(tmp_path, **whole[0])
     assert not same(end_of(tmp_path), whole[1])
 
 
@@ -182,12 +191,12 @@ def test_control_without_the_seed_of_the_step_it_would_be_seen(tmp_path: Path, m
     assert not same(end_of(tmp_path / "cut"), end_of(tmp_path / "whole"))
 
 
-def test_a_damaged_newest_checkpoint_changes_nothing(tmp_path: Path, whole: tuple[str, Any]) -> None:
+def test_a_damaged_newest_checkpoint_changes_nothing(tmp_path: Path, whole: tuple[dict[str, Any], Any]) -> None:
     with pytest.raises(RuntimeError, match="died"):
-        life(tmp_path, optimizer=whole[0], dies_at=12)
+        life(tmp_path, dies_at=12, **whole[0])
     path = tmp_path / "checkpoints" / "step-00000010" / "optimizer.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    life(tmp_path, optimizer=whole[0])
+    life(tmp_path, **whole[0])
     assert same(end_of(tmp_path), whole[1])
     assert "step-00000010 is damaged" in (tmp_path / "log.txt").read_text()
 
@@ -211,10 +220,10 @@ def test_evaluations_between_logged_steps_survive_and_that_of_a_shorter_end_does
     assert rows == end_of(tmp_path / "whole")[1]
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path, whole: tuple[str, Any]) -> None:
-    life(tmp_path, optimizer=whole[0])
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path, whole: tuple[dict[str, Any], Any]) -> None:
+    life(tmp_path, **whole[0])
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    life(tmp_path, optimizer=whole[0])
+    life(tmp_path, **whole[0])
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from instil.cli import chat, mix, pretrain, quickstart, recipe, tasks, tune
+from instil.cli import chat, merge, mix, pretrain, quickstart, recipe, tasks, tune
 from instil.cli import eval as evaluation
 from instil.cli.output import complain
 from instil.errors import InstilError
@@ -75,6 +75,7 @@ app.add_typer(mix.app, name="mix")
 app.command("tune")(tune.tune)
 app.command("eval")(evaluation.evaluate)
 app.command("chat")(chat.chat)
+app.command("merge")(merge.merge)
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(recipe.app, name="recipe")
 

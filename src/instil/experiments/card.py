@@ -49,7 +49,7 @@ A licence that reads *not stated* means that the file did not say: ask its publi
 
 {result.steps:,} steps; {result.tokens:,} tokens read, {result.answer_tokens:,} of them answers.{loss}
 The loss is the mean cross entropy over all answer tokens of a step, however the step is cut into pieces; what the model
-reads is not trained on.
+reads is not trained on.{_what_was_trained(recipe)}
 
 ## Recipe
 
@@ -57,6 +57,25 @@ reads is not trained on.
 {dump_yaml(recipe).rstrip()}
 ```
 """
+
+
+def adapter_card(recipe: Recipe) -> str:
+    """The card of the adapter beside a merged model."""
+    base = hub_name(recipe)
+    facts = {"library_name": "peft", **({"base_model": base} if base else {}), "tags": ["instil", "lora"]}
+    return f"""---
+{yaml.safe_dump(facts, sort_keys=False)}---
+# {recipe.name}: adapter
+
+What was trained beside `{recipe.model.path}`; the model's folder beside this one has it merged, and its card says how
+it was made. `instil merge BASE ADAPTER --out DIR` merges it again; peft loads it as it is.
+"""
+
+
+def hub_name(recipe: Recipe) -> str | None:
+    """The base's name on the hub; None for a folder and for an installed name."""
+    path = recipe.model.path
+    return path if "/" in path and not path.startswith((".", "/", "~")) and not Path(path).exists() else None
 
 
 def source_rows(mixture: Mixture) -> list[dict[str, str]]:
@@ -74,6 +93,13 @@ def source_rows(mixture: Mixture) -> list[dict[str, str]]:
         }
         for number, parts in sorted(groups.items())
     ]
+
+
+def _what_was_trained(recipe: Recipe) -> str:
+    lora = recipe.tuning.lora
+    if lora is None:
+        return ""
+    return f" An adapter (LoRA) of rank {lora.rank} was trained and then merged into the weights."
 
 
 def _named(licences: Iterable[str]) -> str:
@@ -119,7 +145,6 @@ def _front_matter(recipe: Recipe) -> str:
         "license": "other",
         "license_name": "see-sources",
     }
-    path = recipe.model.path
-    if "/" in path and not path.startswith((".", "/", "~")) and not Path(path).exists():  # a name of the hub
-        facts["base_model"] = path
+    if base := hub_name(recipe):
+        facts["base_model"] = base
     return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---"

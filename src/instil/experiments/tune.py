@@ -4,6 +4,7 @@ recipe -> mixture, suites, model           all opened before anything long begin
        -> the base answers the suites      out/eval/base/
        -> tune                             out/metrics.jsonl, out/checkpoints/
        -> the model                        out/model/, a plain Hugging Face folder with its card
+                                           out/adapter/, what LoRA trained, merged into that model
        -> the tuned model answers          out/eval/tuned/
        -> report                           out/report.html, out/report.json
 """
@@ -19,7 +20,7 @@ from typing import TypeVar
 from instil.errors import RecipeError
 from instil.evaluation.results import SuiteResult
 from instil.evaluation.suite import Suite
-from instil.experiments.card import card
+from instil.experiments.card import adapter_card, card, hub_name
 from instil.experiments.measure import Watch, measure, open_suites, refuse_leaks, unwatched
 from instil.experiments.recipe import Recipe
 from instil.experiments.report import how_made, run_report
@@ -35,6 +36,7 @@ from instil.reports.report import RunReport
 from instil.reports.run import render_run
 from instil.runs import RunFolder, write_json, write_text
 from instil.tuning.loop import CHANGEABLE, TrainResult
+from instil.tuning.lora import merge_lora, save_lora, target_names, trying_lora
 from instil.tuning.plan import Source, TuningPlan, plan
 from instil.tuning.sft import Replay
 from instil.tuning.sft import tune as tune_windows
@@ -107,7 +109,9 @@ def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
     if text is None and recipe.tuning.replay_share:
         name = recipe.replay or (recipe.model.path if recipe.model.path in installed_texts() else None)
         text = None if name is None else load_text(name, data)
-    loaded = _in_form(load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype), recipe.model.chat)
+    loaded = in_form(load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype), recipe.model.chat)
+    if recipe.tuning.lora is not None:
+        target_names(loaded.model, recipe.tuning.lora)
     prepared = Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
     if recipe.compiled is None:
         return prepared
@@ -118,7 +122,7 @@ def _encoder(loaded: LoadedModel, max_length: int) -> Encoder:
     return Encoder(loaded.backend, form=loaded.form, max_length=max_length, eos_id=loaded.eos_id, chat=loaded.chat)
 
 
-def _in_form(loaded: LoadedModel, chat: bool | None) -> LoadedModel:
+def in_form(loaded: LoadedModel, chat: bool | None) -> LoadedModel:
     """The model, with its prompts written as the recipe says; through a chat template, its turns end the answers."""
     if chat is not None:
         loaded = replace(loaded, form=replace(loaded.form, chat=chat))
@@ -154,7 +158,7 @@ def dry_run(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
         name = recipe.mixture.sources[part.source].name
         share, examples = (sources[name].share, sources[name].examples) if name in sources else (0.0, 0)
         sources[name] = Source(share + float(part.share), examples + part.examples)
-    with prepared.windows() as windows:
+    with prepared.windows() as windows, trying_lora(prepared.loaded.model, recipe.tuning.lora):
         return plan(prepared.loaded, windows, recipe.tuning, replay=prepared.replay, sources=sources)
 
 
@@ -209,6 +213,8 @@ def tune(
             run.log(remark)
         before = _timed(phases, "base", lambda: _ask(prepared, run, "base", watch)) if _compares(recipe) else []
         training = _timed(phases, "tuning", lambda: _train(prepared, run, show_progress))
+        if recipe.tuning.lora is not None:
+            _keep_adapter(prepared, out / "adapter")
         save(loaded, out / "model", card=card(recipe, mixture, loaded, training))
         run.say(f"saved the tuned model to {out / 'model'}")
         if not prepared.suites:
@@ -224,6 +230,14 @@ def tune(
         run.say(report["verdict"])
         run.say(f"the report is {out / 'report.html'}")
     return RunResult(out, training, report)
+
+
+def _keep_adapter(prepared: Prepared, folder: Path) -> None:
+    """Write the adapter, with what merging it again needs to know, and merge it into the model in memory."""
+    recipe, loaded = prepared.recipe, prepared.loaded
+    details = {"base": loaded.fingerprint, "dtype": recipe.model.dtype, "chat": loaded.form.chat}
+    save_lora(loaded.model, folder, base=hub_name(recipe), card=adapter_card(recipe), details=details)
+    merge_lora(loaded.model)
 
 
 def _as_saved(loaded: LoadedModel, folder: Path) -> LoadedModel:

@@ -1,7 +1,7 @@
 """Checkpoints: all or nothing, proven by a manifest, and free of pickles.
 
     checkpoints/step-00000100/
-      model.safetensors      the weights, tied ones once
+      model.safetensors      the weights that are trained, tied ones once
       optimizer.safetensors  {"model.norm.weight|exp_avg": ...}
       state.json             {"step": 100, "tokens": 409600, ...}
       manifest.json          {"model.safetensors": {"sha256": "5e..", "bytes": 7340032}, ...}, written last
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from instil.errors import RunError
 from instil.fingerprint import fingerprint_file
-from instil.runs import clear_leftovers, write_json, writing_folder
+from instil.runs import clear_leftovers, json_text, write_json, writing_folder
 from instil.tuning.optimizers import Optimizers
 
 _WEIGHTS, _OPTIMIZER, _STATE, _MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -38,7 +38,7 @@ def save_checkpoint(
     Raises:
         RunError: if it cannot be written; the earlier checkpoints are untouched.
     """
-    target = folder / f"step-{state['step']:08d}"
+    target = folder / _name(state["step"])
     with writing_folder(target) as temporary:
         save_file(_weights(model), temporary / _WEIGHTS)
         save_file({name: value.contiguous() for name, value in optimizers.tensors().items()}, temporary / _OPTIMIZER)
@@ -86,27 +86,38 @@ def restore_newest(
 def _fault(path: Path) -> str:
     """What is wrong with a checkpoint; empty where nothing is."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
+        text = (path / _MANIFEST).read_text("utf-8")
+        manifest = json.loads(text)
+        if text != json_text(manifest):
+            return f"{_MANIFEST} is not as it was written"
         for name, mark in manifest.items():
             if (path / name).stat().st_size != mark["bytes"]:
                 return f"{name} has another size"
             if fingerprint_file(path / name) != mark["sha256"]:
                 return f"{name} has another checksum"
+        missing = {_WEIGHTS, _OPTIMIZER, _STATE} - manifest.keys()
+        if missing:
+            return f"{min(missing)} is not listed"
+        step = json.loads((path / _STATE).read_text("utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__} in {_MANIFEST}" if not isinstance(error, OSError) else "a file is missing"
-    missing = {_WEIGHTS, _OPTIMIZER, _STATE} - manifest.keys()
-    return f"{min(missing)} is not listed" if missing else ""
+    return "" if path.name == _name(step) else f"its files are those of step {step}"
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and lasting buffers by name; a weight that two modules share appears once."""
+    """Trained weights and lasting buffers by name; a weight that two modules share appears once."""
     lasting = model.state_dict(keep_vars=True).keys()
     buffers = {name: value for name, value in model.named_buffers() if name in lasting}
-    return {name: value.detach().contiguous() for name, value in {**dict(model.named_parameters()), **buffers}.items()}
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    return {name: value.detach().contiguous() for name, value in {**trained, **buffers}.items()}
 
 
 def _put_weights(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    if _weights(model).keys() != stored.keys():
+    if {name: value.shape for name, value in _weights(model).items()} != {name: v.shape for name, v in stored.items()}:
         raise RunError("the checkpoint belongs to another model", remedy="Restore the model, or start a new run")
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():

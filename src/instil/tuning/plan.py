@@ -152,7 +152,7 @@ def plan(
         cut={part: cut[part] for part in ("exemplars", "input", "answer")},
         bytes_needed={
             "weights": weights,
-            "gradients": weights,
+            "gradients": 4 * sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad),
             "optimizer": state_bytes(loaded.model, spec),
             "activations": activations,
             "logits": 4 * max(piece.targets for piece in pieces) * _vocabulary(loaded),

@@ -26,6 +26,7 @@ from instil.models.loading import LoadedModel
 from instil.records import Encoded, Pack
 from instil.runs import RunFolder
 from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, train
+from instil.tuning.lora import LoraSpec, add_lora
 from instil.tuning.losses import answer_loss_sum
 from instil.tuning.pretrain import row_pieces, rows
 
@@ -54,6 +55,8 @@ class TuningSpec(LoopSpec):
     """What the mean loss of the replayed text is multiplied by before it is added to that of the answers."""
     replay_row_tokens: int = Field(default=256, ge=2)
     """Length of the rows of replayed text; a model that cannot look so far gets rows of its own length."""
+    lora: LoraSpec | None = None
+    """Trains thin matrices beside the linear layers instead of all weights; `{}` takes every default of it."""
 
 
 def tune(
@@ -66,7 +69,7 @@ def tune(
     evaluate: Evaluate | None = None,
     show_progress: bool = True,
 ) -> TrainResult:
-    """Tune `loaded.model` in place on the window of each step.
+    """Tune `loaded.model` in place on the window of each step; with `spec.lora` it then holds an adapter, not merged.
 
     Args:
         loaded: the model.
@@ -80,6 +83,8 @@ def tune(
     Raises:
         RunError, Interrupted: as `train` does.
     """
+    if spec.lora is not None:
+        add_lora(loaded.model, spec.lora, seed=spec.seed)
     layout = choose_layout(loaded, spec, run.say)
 
     def batches(step: int, tokens_per_batch: int) -> list[Piece[PackTensors]]:
