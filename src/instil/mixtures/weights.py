@@ -105,8 +105,8 @@ def _sized(spec: MixtureSpec, number: int, tasks: tuple[Task, ...] | Branch) -> 
     """The tasks of a source by size; a nested mixture by its own rules, together as one task of its epoch's size."""
     if isinstance(tasks, Branch):
         inner = weigh(tasks)
-        size = _tempered(Fraction(sum(leaf.counted for leaf in inner)), spec.temperature)
-        scale = size / _total(inner) if inner else Fraction(1)
+        whole = _tempered(Fraction(sum(leaf.counted for leaf in inner)), spec.temperature)
+        scale = whole / _total(inner) if inner else Fraction(1)
         return [replace(leaf, number=number, weight=leaf.weight * scale) for leaf in inner]
     source = spec.sources[number]
     settings = spec.settings_of(source)
