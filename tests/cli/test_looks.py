@@ -147,3 +147,16 @@ def test_a_gallery_of_tasks_shows_them_in_every_setting_that_they_allow(
     assert "--setting" in capsys.readouterr().err
     assert run(["tasks", "gallery", "--data", str(folder / "nowhere"), "--out", str(out)]) == 2
     assert "no collection lies under" in capsys.readouterr().err
+
+
+def test_a_gallery_says_what_was_cut_of_a_conversation(folder: Path, capsys: pytest.CaptureFixture[str]):
+    said = [{"role": role, "content": "word " * 12} for role in ("user", "assistant") * 4]
+    said[-1] = {"role": "assistant", "content": "Yes."}
+    rows = [json.dumps({"prompt": said[:-1], "completion": said[-1:]})] * 3
+    (folder / "talk.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    recipe = folder / "talk.yaml"
+    recipe.write_text("mixture: {sources: [{collection: chat, path: talk.jsonl}]}\ntuning: {max_length: 64}\n")
+    out = folder / "talk.html"
+    assert run(["mix", "gallery", str(recipe), "--data", str(folder), "--out", str(out), "--tokenizer", "pocket"]) == 0
+    (shown, *_) = data_of(out)["tasks"][0]["prompts"]
+    assert shown["remark"] == "The oldest turns were left out to fit the context."

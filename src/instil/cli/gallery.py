@@ -234,6 +234,7 @@ def _shown(row: dict[str, Any]) -> GalleryPrompt:
         answer, read, written = [row["continuation"]], len(text), len(row["continuation"])
     remarks = {
         "exemplars": "Exemplars were left out to fit the context.",
+        "turns": "The oldest turns were left out to fit the context.",
         "input": "The middle of the input was cut to fit the context.",
         "answer": "The end of the answer was cut to fit the context.",
     }

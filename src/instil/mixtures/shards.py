@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 #: What stands at a place: a prompt, a prompt whose answer has no token, or nothing.
 PROMPT, REFUSED, HOLE = 0, 1, 2
-_CUTS = ("", "exemplars", "input", "answer", "turns")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,12 +71,6 @@ def language_code(text: str) -> str:
     return found[0] if len(found) == 1 else SEVERAL
 
 
-def same_language(one: str, other: str) -> bool:
-    """Whether two names mean the same language or languages; what is undetermined equals nothing."""
-    languages = set(language_codes(one))
-    return UNDETERMINED not in languages and languages == set(language_codes(other))
-
-
 def written_in(text: str, wanted: Iterable[str]) -> bool:
     """Whether every language that a text names is among those wanted (names or codes), and is known."""
     allowed = {code for name in wanted for code in language_codes(name)} - {UNDETERMINED}

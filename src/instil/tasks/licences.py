@@ -14,7 +14,6 @@ custom. What stands in brackets is an explanation, except where it forbids comme
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from typing import Literal, get_args
 
@@ -91,11 +90,6 @@ def licence_class(text: str) -> LicenceClass:
 def licence_name(text: str) -> str:
     """The licence by its usual (SPDX) name where it has one, as stated where not: "CC BY 4.0" -> "CC-BY-4.0"."""
     return _read(text)[0]
-
-
-def strictest(texts: Iterable[str]) -> LicenceClass:
-    """The class of several licences that all apply; unknown where there is none."""
-    return _strictest(*map(licence_class, texts))
 
 
 def _strictest(*kinds: LicenceClass) -> LicenceClass:

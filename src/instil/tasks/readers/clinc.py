@@ -23,7 +23,6 @@ from instil.tasks.readers.source import Damage, Source, as_row
 from instil.tasks.readers.splits import source_files
 from instil.tasks.task import Task
 
-SPLITS = ("train", "val", "test")
 TEMPLATES = (
     direct("intent", "{{ text }}\nWhat is the intent of this request?", options="options"),
     direct("user-wants", 'A user says: "{{ text }}"\nName what they want.', options="options"),
