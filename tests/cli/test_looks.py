@@ -160,3 +160,13 @@ def test_a_gallery_says_what_was_cut_of_a_conversation(folder: Path, capsys: pyt
     assert run(["mix", "gallery", str(recipe), "--data", str(folder), "--out", str(out), "--tokenizer", "pocket"]) == 0
     (shown, *_) = data_of(out)["tasks"][0]["prompts"]
     assert shown["remark"] == "The oldest turns were left out to fit the context."
+
+
+@pytest.mark.parametrize(("option", "said"), [("--licence", "no class of licences"), ("--language", "is not known")])
+def test_a_gallery_of_tasks_refuses_filters_that_it_does_not_know(
+    option: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = folder / "refused.html"
+    assert run(["tasks", "gallery", "cot", "--data", str(folder), "--out", str(out), option, "Elvish of old"]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from instil.cli.mix_recipe import Assignments, Data, Language, Licence, Recipe, progress, read_recipe
+from instil.cli.mix_recipe import Assignments, Data, Language, Licence, Recipe, check_filters, progress, read_recipe
 from instil.cli.output import complain
 from instil.errors import TemplateError
 from instil.fingerprint import keyed_int
@@ -73,12 +73,13 @@ def tasks_gallery(
     from instil.mixtures.tokenizer import find_encoder
     from instil.tasks.registry import open_collection
 
+    check_filters(licence, language)
     names = collections or _present(data)
     found: list[Task] = []
     for name in names:
         found += open_collection(name, data, tasks=tasks, path=path).tasks
     if licence:
-        found = filters.with_licence(found, licence)  # type: ignore[arg-type]  # an unknown class fits nothing
+        found = filters.with_licence(found, licence)  # type: ignore[arg-type]  # checked above
     if language:
         found = filters.with_language(found, language)
     encoder = None if tokenizer is None else find_encoder(tokenizer)

@@ -50,24 +50,34 @@ def read_recipe(
         RecipeError: if the recipe cannot be read, or a filter's word is unknown.
     """
     from instil.recipe import load_yaml, override
-    from instil.tasks.languages import is_language
-    from instil.tasks.licences import CLASSES
 
     raw = override(load_yaml(Path(recipe)), list(assignments or []))
     section = raw.get("mixture", raw)
     if not isinstance(section, dict):
         return raw  # said where the mixture is read
+    check_filters(licence, language)
+    if licence:
+        section["licence"] = list(licence)
+    if language:
+        section["language"] = list(language)
+    return raw
+
+
+def check_filters(licence: Sequence[str] | None, language: Sequence[str] | None) -> None:
+    """Refuse words that the filters do not know.
+
+    Raises:
+        RecipeError: naming the first.
+    """
+    from instil.tasks.languages import is_language
+    from instil.tasks.licences import CLASSES
+
     for wanted in licence or ():
         if wanted not in CLASSES:
             raise RecipeError(f"--licence {wanted!r} is no class of licences", remedy=f"Write {', '.join(CLASSES)}")
     for wanted in language or ():
         if not is_language(wanted):
             raise RecipeError(f"--language {wanted!r} is not known", remedy="Write a name or a code, such as en")
-    if licence:
-        section["licence"] = list(licence)
-    if language:
-        section["language"] = list(language)
-    return raw
 
 
 @contextmanager
