@@ -45,7 +45,7 @@ def test_a_run_leaves_a_model_its_metrics_its_recipe_and_where_it_came_from(raw:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     facts = json.loads((out / "fingerprint.json").read_text())
-    assert set(facts["inputs"]) == {"data", "model"}
+    assert set(facts["inputs"]) == {"data", "model", "tokenizer"}
     assert "torch" in facts["versions"]
 
 
@@ -203,3 +203,12 @@ def test_ctrl_c_saves_exits_130_and_resume_ends_the_same(raw: dict[str, Any], tm
     run(read_recipe(path), out, resume=True)
     run(read_recipe(path), tmp_path / "whole")
     assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_a_model_that_cannot_be_checkpointed_is_refused_before_anything_is_written(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformers.LlamaPreTrainedModel.supports_gradient_checkpointing", False)
+    with pytest.raises(RecipeError, match="type llama has no gradient checkpointing"):
+        run(resolve(raw, ["tuning.gradient_checkpointing=true"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -27,6 +27,7 @@ from instil.experiments.report import how_made, run_report
 from instil.experiments.texts import Documents, installed_texts, load_text
 from instil.experiments.texts import replay as replay_from
 from instil.experiments.windows import Windows
+from instil.fingerprint import fingerprint
 from instil.mixtures.compiled import Compiled, CompiledSpec
 from instil.mixtures.encode import Encoder
 from instil.mixtures.load import assemble
@@ -37,6 +38,7 @@ from instil.reports.run import render_run
 from instil.runs import RunFolder, write_json, write_text
 from instil.tuning.loop import CHANGEABLE, TrainResult
 from instil.tuning.lora import merge_lora, save_lora, target_names, trying_lora
+from instil.tuning.memory import recomputing
 from instil.tuning.plan import Source, TuningPlan, plan
 from instil.tuning.sft import Replay
 from instil.tuning.sft import tune as tune_windows
@@ -112,6 +114,8 @@ def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
     loaded = in_form(load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype), recipe.model.chat)
     if recipe.tuning.lora is not None:
         target_names(loaded.model, recipe.tuning.lora)
+    with recomputing(loaded.model, recipe.tuning.gradient_checkpointing):
+        pass  # a model that cannot is refused here, before anything is written
     prepared = Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
     if recipe.compiled is None:
         return prepared
@@ -194,7 +198,7 @@ def tune(
     begun = time.monotonic()
     prepared = prepare(recipe, text=text, strict=strict)
     loaded, mixture = prepared.loaded, prepared.mixture
-    inputs = {"data": mixture.fingerprint, "model": loaded.fingerprint}
+    inputs = {"data": mixture.fingerprint, "model": loaded.fingerprint, "tokenizer": tokenizer_fingerprint(loaded)}
     if chat := prepared.encoder.chat:  # which may stand in tokenizer_config.json, no part of the model's fingerprint
         inputs["chat template"] = chat.fingerprint
     if prepared.text is not None:
@@ -238,6 +242,12 @@ def _keep_adapter(prepared: Prepared, folder: Path) -> None:
     details = {"base": loaded.fingerprint, "dtype": recipe.model.dtype, "chat": loaded.form.chat}
     save_lora(loaded.model, folder, base=hub_name(recipe), card=adapter_card(recipe), details=details)
     merge_lora(loaded.model)
+
+
+def tokenizer_fingerprint(loaded: LoadedModel) -> str:
+    """Names what turns text into ids; a part of it, the end token, may stand in files that name no model's content."""
+    ids = {"bos": loaded.bos_id, "eos": loaded.eos_id, "pad": loaded.pad_id}
+    return fingerprint({"tokenizer": loaded.backend.to_str(), **ids})
 
 
 def _as_saved(loaded: LoadedModel, folder: Path) -> LoadedModel:

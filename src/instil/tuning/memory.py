@@ -3,13 +3,19 @@
     a step of 64 prompts, 4,096 tokens a piece -> out of memory -> the same step, 2,048 tokens a piece
 
 The gradient does not change, because every piece's summed loss is divided by the trained tokens of the whole step.
+Nor does it where blocks are computed twice to keep less (`recomputing`): the second time has the dropout of the first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 import torch
+from transformers import PreTrainedModel
+
+from instil.errors import RecipeError
 
 _WORDS = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "ALLOC_FAILED", "Cannot allocate memory")
 
@@ -26,3 +32,25 @@ def release_memory() -> None:
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def recomputing(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """While open and wanted, blocks in training keep their inputs alone, and are computed again for the gradient.
+
+    Raises:
+        RecipeError: if the model cannot.
+    """
+    if not wanted:
+        yield
+        return
+    if not model.supports_gradient_checkpointing:
+        raise RecipeError(
+            f"a model of the type {model.config.model_type} has no gradient checkpointing",
+            remedy="Set tuning.gradient_checkpointing to false; a smaller tuning.tokens_per_batch saves memory too",
+        )
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.gradient_checkpointing_disable()

@@ -22,13 +22,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from instil.errors import RunError
 from instil.mixtures.packing import padding_share
-from instil.models.causal import answer_logits
+from instil.models.causal import answer_logits, evaluating
 from instil.models.loading import LoadedModel
 from instil.tuning.loop import piece_tokens
 from instil.tuning.losses import answer_loss_sum
+from instil.tuning.memory import recomputing
 from instil.tuning.optimizers import state_bytes
 from instil.tuning.sft import Replay, TuningSpec, Windows, choose_layout, lay_out, step_pieces
 
@@ -131,7 +133,7 @@ def plan(
     tokens = sum(len(prompt.ids) for prompt in prompts) * times / (1.0 - spec.replay_share)
     typical = sorted(looked, key=lambda window: sum(len(prompt.ids) for prompt in window))[len(looked) // 2]
     pieces = step_pieces(loaded, typical, spec, layout, most, replay=replay)
-    rate, activations = _measure(loaded, pieces, layout)
+    rate, activations = _measure(loaded, pieces, layout, recomputed=spec.gradient_checkpointing)
     weights = 4 * loaded.parameters
     cut = Counter(prompt.cut for prompt in prompts)
     return TuningPlan(
@@ -167,8 +169,24 @@ def _vocabulary(loaded: LoadedModel) -> int:
     return int(loaded.model.get_input_embeddings().weight.shape[0])
 
 
-def _measure(loaded: LoadedModel, pieces: Any, layout: Any) -> tuple[float, int]:
+def _measure(loaded: LoadedModel, pieces: Any, layout: Any, *, recomputed: bool) -> tuple[float, int]:
     """Tokens a second of a forward and backward pass, and the most bytes that one piece keeps for its backward."""
+    rate, kept = _time_and_bytes(loaded, pieces, layout)
+    if not recomputed:
+        return rate, kept
+    model = loaded.model
+    devices = [loaded.device] if loaded.device.type == "cuda" else []
+    with evaluating(model), torch.random.fork_rng(devices=devices), recomputing(model, wanted=True):
+        model.train()  # blocks are recomputed in training alone; `evaluating` puts the modes back
+        rate, outside = _time_and_bytes(loaded, pieces, layout)
+    blocks = sum(isinstance(module, GradientCheckpointingLayer) for module in model.modules())
+    # what the blocks keep does not show: the input of each, and all of the one whose gradient is being made
+    inputs = 4 * max(piece.size for piece in pieces) * int(model.get_input_embeddings().weight.shape[1])
+    return rate, outside + blocks * inputs + max(0, kept - outside) // max(1, blocks)
+
+
+def _time_and_bytes(loaded: LoadedModel, pieces: Any, layout: Any) -> tuple[float, int]:
+    """Tokens a second, and the bytes that the largest piece is seen to keep."""
     own = {weight.untyped_storage().data_ptr() for weight in loaded.model.parameters()}
     largest = max(pieces, key=lambda piece: piece.size)
     kept: dict[int, int] = {}

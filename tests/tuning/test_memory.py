@@ -1,0 +1,66 @@
+"""Blocks that are computed twice: the same bits, less memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.tiny_models import tiny_loaded, window
+
+from instil.errors import RecipeError
+from instil.runs import RunFolder
+from instil.tuning.plan import plan
+from instil.tuning.sft import TuningSpec, tune
+
+DROPS = {"resid_pdrop": 0.2, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+
+
+def tuned(path: Path, kind: str, recompute: bool, **keys: Any) -> tuple[dict[str, torch.Tensor], int]:
+    """The weights after some steps, and how often a block's attention was computed in all."""
+    loaded = tiny_loaded(kind, **(DROPS if kind == "gpt2" else {}))
+    calls = [0]
+    name = "transformer.h.1.attn" if kind == "gpt2" else "model.layers.1.self_attn"
+    spec = TuningSpec.model_validate(
+        {"max_steps": 3, "learning_rate": 1e-2, "gradient_checkpointing": recompute, "tokens_per_batch": 96, **keys}
+    )
+    with RunFolder.open(path, recipe={}, inputs={}, echo=lambda line: None) as run:
+
+        def count(*_: Any) -> None:
+            calls[0] += loaded.model.training
+
+        loaded.model.get_submodule(name).register_forward_pre_hook(count)
+        tune(loaded, window, spec, run, show_progress=False)
+    assert not loaded.model.is_gradient_checkpointing
+    return {key: weight.detach().clone() for key, weight in loaded.model.named_parameters()}, calls[0]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("lora", [None, {"dropout": 0.2}])
+@pytest.mark.parametrize("layout", ["bucketed", "packed"])
+def test_recomputed_blocks_give_the_same_bits(tmp_path: Path, kind: str, lora: Any, layout: str) -> None:
+    one, once = tuned(tmp_path / "1", kind, False, lora=lora, layout=layout)
+    two, twice = tuned(tmp_path / "2", kind, True, lora=lora, layout=layout)
+    assert twice == 2 * once > 0
+    assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def test_a_plan_counts_less_and_leaves_the_model_as_it_was() -> None:
+    loaded = tiny_loaded("llama", num_hidden_layers=8)
+    state = torch.get_rng_state()
+    keys = {"max_steps": 2, "prompts_per_step": 8}
+    needed = [
+        plan(loaded, window, TuningSpec(**keys, gradient_checkpointing=wanted)).bytes_needed["activations"]
+        for wanted in (False, True)
+    ]
+    assert 0 < needed[1] < needed[0] / 2
+    assert not loaded.model.training
+    assert not loaded.model.is_gradient_checkpointing
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_model_without_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.LlamaPreTrainedModel.supports_gradient_checkpointing", False)
+    with pytest.raises(RecipeError, match=r"of the type llama has no gradient checkpointing. Set tuning"):
+        tuned(tmp_path, "llama", True)
