@@ -177,8 +177,10 @@ def test_a_folder_with_splits_is_trained_on_by_its_train_split(tmp_path: Path) -
     mixture = load_mixture({"sources": [{"collection": "jsonl", "path": "."}]}, tmp_path)
     assert set(mixture.shares) == {"jsonl/mine_train", "jsonl/other_test", "jsonl/latest"}
     assert any("jsonl/mine_dev" in remark and "`tasks`" in remark for remark in mixture.remarks)
+    assert any("no train split is here beside jsonl/other_test (such tasks: 1)" in said for said in mixture.remarks)
     named = {"sources": [{"collection": "jsonl", "path": ".", "tasks": ["mine_*"]}]}
     assert len(load_mixture(named, tmp_path).shares) == 3
+    assert not load_mixture(named, tmp_path).remarks
 
 
 def test_a_split_is_known_by_its_pool_where_its_name_is_another(tmp_path: Path) -> None:
@@ -198,3 +200,5 @@ def test_a_split_is_known_by_its_pool_where_its_name_is_another(tmp_path: Path) 
 def test_no_real_collection_is_trained_on_by_the_splits_beside_its_train_split(data_root: Path) -> None:
     for name, kept in (("disfl_qa", {"disfl_qa/train"}), ("clinc", {"clinc/data_small_train"})):
         assert set(load_mixture({"sources": [{"collection": name}]}, data_root).shares) == kept
+    p3 = load_mixture({"sources": [{"collection": "p3"}]}, data_root)
+    assert not any("train split" in remark for remark in p3.remarks), "p3/quarel_logic_test is a template's name"

@@ -46,6 +46,15 @@ def without_other_splits(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]
     return kept, left
 
 
+def evaluated(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks that are named as a dev, validation or test split.
+
+    P3 names tasks by their templates, such as `quarel_logic_test`, which says nothing of a split.
+    """
+    splits = {task.name: _SPLIT.search(task.name) for task in tasks if task.collection != "p3"}
+    return [task for task in tasks if (found := splits.get(task.name)) and not found[1].startswith("train")]
+
+
 def with_licence(tasks: Sequence[Task], wanted: Sequence[LicenceClass]) -> list[Task]:
     """The tasks whose licence is of one of these classes."""
     return [task for task in tasks if licence_class(task.licence) in wanted]

@@ -179,6 +179,11 @@ class _Loader:
                     f"{found.name}: {len(left):,} tasks are left out: the train split of their data set is here "
                     f"({left[0].name} for one); name them in `tasks` to train on them"
                 )
+            if others := filters.evaluated(kept):
+                self.remarks.append(
+                    f"{found.name}: no train split is here beside {others[0].name} (such tasks: {len(others):,}), "
+                    "so it is trained on itself; `exclude` it if you evaluate on it"
+                )
             found = replace(found, tasks=kept)
         return tuple(_chosen(found.tasks, source, self.data))
 

@@ -298,7 +298,9 @@ def compiled(source: str) -> Compiled:
         undeclared = meta.find_undeclared_variables(tree)
         template = (growing if grows else plain).from_string(source)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"line {error.lineno}: {error.message}", remedy="Correct the Jinja there") from None
+        raise TemplateError(
+            f"line {error.lineno}: {(error.message or '').rstrip('.')}", remedy="Correct the Jinja there"
+        ) from None
     except SecurityError as error:
         raise TemplateError(f"it {error}", remedy="Write it with plain expressions, `if` and `for`") from None
     except (RecursionError, MemoryError):
