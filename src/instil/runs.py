@@ -231,13 +231,14 @@ class RunFolder:
                     remedy="Restore it, or give --out a new folder",
                 )
         known = self._facts()["inputs"]
-        for name in sorted(known.keys() | inputs.keys()):
-            if known.get(name) != inputs.get(name):
-                raise RunError(
-                    f"the {name} of {self.path} changed since the run began "
-                    f"(fingerprint {_short(known.get(name))}, now {_short(inputs.get(name))})",
-                    remedy=f"Restore the {name}, or give --out a new folder",
-                )
+        changed = [name for name in sorted(known.keys() | inputs.keys()) if known.get(name) != inputs.get(name)]
+        if changed:
+            name, names = changed[0], " and the ".join(changed)
+            raise RunError(
+                f"the {names} of {self.path} changed since the run began "
+                f"(fingerprint {_short(known.get(name))}, now {_short(inputs.get(name))})",
+                remedy=f"Restore the {names}, or give --out a new folder",
+            )
 
     def _warn_of_versions(self) -> None:
         before = self._facts()

@@ -41,7 +41,7 @@ CHANGEABLE = ("max_steps", "save_every", "log_every", "keep_last", "evaluate_eve
 TIMING = ("tokens_per_second", "seconds")
 
 
-class LoopSpec(OptimizerSpec, SpikeSpec):
+class LoopSpec(SpikeSpec, OptimizerSpec):
     """How long to train, how to move the weights, and what to keep."""
 
     max_steps: int = Field(default=1000, ge=1)
