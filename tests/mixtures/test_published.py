@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     submixes = {
         "flan2021": ("glue/mnli:2.0.0", "glue/mrpc:2.0.0", "trec:1.0.0"),
         "t0": ("amazon_polarity_would_you_buy", "dbpedia_14_pick_one_category_for_the_following_text"),
-        "dialog": ("wiki_dialog", "qrecc"),
+        "dialog": ("wiki_dialog", "qrecc", "qrecc_ii"),
     }
     for name, tasks in submixes.items():
         rows = [
@@ -107,6 +107,12 @@ def test_each_style_of_flan_2021_is_a_quarter(repository: Path, made: Path) -> N
     for style in STYLES:
         share = sum(part.share for part in mixture.parts if f"@{style}/" in part.task.name)
         assert float(share) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_inverted_dialogues_weigh_three_tenths_of_the_straight_ones(repository: Path, made: Path) -> None:
+    mixture = mixture_of(repository, "dialog", made)
+    inverted = sum(part.share for part in mixture.parts if part.task.source.endswith("_ii"))
+    assert float(inverted / (1 - inverted)) == pytest.approx(0.3, abs=1e-6)
 
 
 def test_held_out_entailment_takes_paraphrase_with_it(repository: Path, made: Path) -> None:
