@@ -91,6 +91,17 @@ def test_a_strict_check_stops_at_the_first_row_set_aside(tmp_path: Path, capsys:
     assert "other.bin, file: no reader knows this format." in capsys.readouterr().err
 
 
+def test_rows_of_ones_own_that_no_reader_knows_are_told_how_to_be_read(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    assert "--map inputs=question --map targets=answer" in _run("check", str(tmp_path))
+    assert "1 tasks, 1 rows" in _run(
+        "list", "jsonl", "--path", str(mine), "--map", "inputs=question", "--map", "targets=answer"
+    )
+    mine.write_text('{"inputs": "1 + 1?", "targets": "2"}\n')
+    assert "--map" not in _run("check", str(tmp_path))
+
+
 def test_control_characters_of_files_never_reach_the_terminal(root: Path) -> None:
     (root / "mine.jsonl").write_text('{"inputs": "\\u001b[31mred", "targets": "\\u009b2J"}\n')
     shown = _run("render", "jsonl/mine", "--path", root / "mine.jsonl")

@@ -40,6 +40,9 @@ Phrases = Annotated[
     Path | None, typer.Option("--templates", help="A file of templates, in place of the collection's own.")
 ]
 
+#: Files of no known format that may be rows of one's own.
+OWN_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz")
+
 #: A walk that takes longer than this shows its progress, on a terminal.
 PATIENCE_SECONDS = 1.0
 
@@ -164,7 +167,7 @@ def check(
 
     Example: instil tasks check ../data
     """
-    from instil.tasks.check import reasons, totals
+    from instil.tasks.check import NO_READER, reasons, totals
 
     rows = list(_with_progress(path, strict=strict))
     why = [{"reason": reason, "rows": count, "files": files} for reason, count, files in reasons(rows)]
@@ -191,6 +194,12 @@ def check(
     )
     for one in why:
         _say(f"  {one['rows']:>9,}  {one['reason']} ({one['files']:,} {'file' if one['files'] == 1 else 'files'})")
+    if any(NO_READER in row.reasons and row.path.lower().endswith(OWN_ENDINGS) for row in rows):
+        _say(
+            "Rows of your own are read once their columns are named: "
+            "instil tasks list jsonl --path FILE --map inputs=question --map targets=answer\n"
+            "(FILE is JSONL, JSON or Parquet; turn CSV and TSV into one of them.)"
+        )
 
 
 def _with_progress(path: Path, *, strict: bool) -> Iterator[Checked]:

@@ -24,6 +24,10 @@ from instil.tasks.readers.reading import Reading
 from instil.tasks.readers.source import Damage, Source, parsed
 
 
+#: Said of a file that is sound and fits no reader.
+NO_READER = "no reader knows this format"
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """One file, as `instil tasks check` shows it."""
@@ -94,7 +98,7 @@ def reading_of(path: Path) -> Reading:
         return _unknown(f"cannot be read ({error.strerror or type(error).__name__})")
     except Exception as error:  # noqa: BLE001 - one file must not end the walk, whatever a library makes of it
         return _unknown(f"the reader failed ({type(error).__name__})")
-    return _unknown(_damage_of(path, head) or "no reader knows this format")
+    return _unknown(_damage_of(path, head) or NO_READER)
 
 
 def _damage_of(path: Path, head: bytes) -> str:
