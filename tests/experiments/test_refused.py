@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 
 from instil.errors import RunError
 from instil.experiments.recipe import resolve
-from instil.experiments.tune import tune
+from instil.experiments.tune import MAY_CHANGE, tune
+from instil.runs import RunFolder
 from instil.tuning.loop import CHANGEABLE
 from instil.tuning.lora import LoraSpec
 from instil.tuning.sft import TuningSpec
@@ -106,40 +107,32 @@ def other(name: str) -> object:
     return default + 1 if isinstance(default, int) else default / 2 + 0.25
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """A recipe that writes out no key of `tuning`, and a run that began with it."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "my.jsonl").write_text('{"inputs": "one", "targets": "two"}\n' * 3)
-    source = {"collection": "jsonl", "path": str(folder / "my.jsonl")}
-    raw = {"name": "defaults", "model": str(tiny_base), "mixture": {"sources": [source]}, "tuning": {}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("instil.experiments.tune._train", stopped)
-        with pytest.raises(RunError, match="stopped"):
-            go(raw, folder / "run")
-    return raw, folder / "run"
+@pytest.fixture
+def begun(raw: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
+    """Opens one run folder again and again, as `tune` does, for a recipe with other keys."""
+    raw["tuning"] = {}
 
+    def opened(*, assignments: Sequence[str] = (), **tuning: object) -> None:
+        recipe = resolve({**raw, "tuning": tuning}, assignments).model_dump(mode="json")
+        RunFolder.open(
+            tmp_path / "run", recipe=recipe, inputs={}, changeable=MAY_CHANGE, resume=True, echo=lambda line: None
+        ).close()
 
-def stopped(*given: object) -> None:
-    raise RunError("stopped", remedy="")
+    opened()
+    return opened
 
 
 @pytest.mark.parametrize("name", TuningSpec.model_fields)
-def test_every_key_is_refused_by_name_or_stated_to_be_changeable(
-    finished: tuple[dict[str, Any], Path], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raw, out = finished
-    monkeypatch.setattr("instil.experiments.tune._train", stopped)
-    changed = {**raw, "tuning": {name: other(name)}}
-    cause = "stopped" if name in CHANGEABLE else rf"was begun with tuning\.{name}(\.\w+)? = .*, and the recipe now says"
-    with pytest.raises(RunError, match=cause):
-        go(changed, out, resume=True)
-    with pytest.raises(RunError, match="stopped"):
-        go(raw, out, resume=True)
+def test_every_key_is_refused_by_name_or_stated_to_be_changeable(begun: Callable[..., None], name: str) -> None:
+    if name in CHANGEABLE:
+        begun(**{name: other(name)})
+    else:
+        with pytest.raises(RunError, match=rf"was begun with tuning\.{name}(\.\w+)? = .*, and the recipe now says"):
+            begun(**{name: other(name)})
+    begun()
 
 
 @pytest.mark.parametrize("assignment", ["mixture.seed=5", "model.dtype=bfloat16", "mixture.sources.0.cap=2"])
-def test_keys_beside_tuning_are_refused_by_name(finished: tuple[dict[str, Any], Path], assignment: str) -> None:
-    raw, out = finished
+def test_keys_beside_tuning_are_refused_by_name(begun: Callable[..., None], assignment: str) -> None:
     with pytest.raises(RunError, match=assignment.partition("=")[0].replace(".", r"\.")):
-        go(raw, out, assignment, resume=True)
+        begun(assignments=[assignment])
