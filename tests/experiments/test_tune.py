@@ -212,3 +212,10 @@ def test_a_model_that_cannot_be_checkpointed_is_refused_before_anything_is_writt
     with pytest.raises(RecipeError, match="type llama has no gradient checkpointing"):
         run(resolve(raw, ["tuning.gradient_checkpointing=true"]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_output_layer_alone_is_refused_where_it_is_the_embedding_too(raw: dict[str, Any], tmp_path: Path):
+    for go in (lambda recipe: run(recipe, tmp_path / "run"), dry_run):
+        with pytest.raises(RecipeError, match="shares the weights of its output layer with its embedding"):
+            go(resolve(raw, ["tuning.trained=head"]))
+    assert not (tmp_path / "run").exists()

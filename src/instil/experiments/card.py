@@ -97,6 +97,8 @@ def source_rows(mixture: Mixture) -> list[dict[str, str]]:
 
 def _what_was_trained(recipe: Recipe) -> str:
     lora = recipe.tuning.lora
+    if recipe.tuning.trained == "head":
+        return " The output layer alone was trained."
     if lora is None:
         return ""
     return f" An adapter (LoRA) of rank {lora.rank} was trained and then merged into the weights."

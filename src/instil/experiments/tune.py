@@ -36,6 +36,7 @@ from instil.models.loading import LoadedModel, load, model_fingerprint, save
 from instil.reports.report import RunReport
 from instil.reports.run import render_run
 from instil.runs import RunFolder, write_json, write_text
+from instil.tuning.head import training_only
 from instil.tuning.loop import CHANGEABLE, TrainResult
 from instil.tuning.lora import merge_lora, save_lora, target_names, trying_lora
 from instil.tuning.memory import recomputing
@@ -114,7 +115,10 @@ def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
     loaded = in_form(load(recipe.model.path, device=recipe.model.device, dtype=recipe.model.dtype), recipe.model.chat)
     if recipe.tuning.lora is not None:
         target_names(loaded.model, recipe.tuning.lora)
-    with recomputing(loaded.model, recipe.tuning.gradient_checkpointing):
+    with (
+        training_only(loaded.model, recipe.tuning.trained),
+        recomputing(loaded.model, recipe.tuning.gradient_checkpointing),
+    ):
         pass  # a model that cannot is refused here, before anything is written
     prepared = Prepared(recipe, mixture, suites, loaded, text if recipe.tuning.replay_share else None)
     if recipe.compiled is None:
@@ -162,7 +166,8 @@ def dry_run(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
         name = recipe.mixture.sources[part.source].name
         share, examples = (sources[name].share, sources[name].examples) if name in sources else (0.0, 0)
         sources[name] = Source(share + float(part.share), examples + part.examples)
-    with prepared.windows() as windows, trying_lora(prepared.loaded.model, recipe.tuning.lora):
+    model, spec = prepared.loaded.model, recipe.tuning
+    with prepared.windows() as windows, trying_lora(model, spec.lora), training_only(model, spec.trained):
         return plan(prepared.loaded, windows, recipe.tuning, replay=prepared.replay, sources=sources)
 
 

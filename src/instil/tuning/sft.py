@@ -12,10 +12,10 @@ the window wherever it lies.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -25,6 +25,7 @@ from instil.models.causal import Layout, PackTensors, answer_logits, layout_faul
 from instil.models.loading import LoadedModel
 from instil.records import Encoded, Pack
 from instil.runs import RunFolder
+from instil.tuning.head import Trained, training_only
 from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, train
 from instil.tuning.lora import LoraSpec, add_lora
 from instil.tuning.losses import answer_loss_sum
@@ -59,8 +60,16 @@ class TuningSpec(LoopSpec):
     gradient_checkpointing: bool = False
     """Computes each block twice and keeps only its inputs in between: less memory, about a third more time, the same
     result."""
+    trained: Trained = "all"
+    """`head` trains the output layer alone, where it is not the embedding too."""
     lora: LoraSpec | None = None
     """Trains thin matrices beside the linear layers instead of all weights; `{}` takes every default of it."""
+
+    @model_validator(mode="after")
+    def _one_way_of_training_little(self) -> Self:
+        if self.lora is not None and self.trained != "all":
+            raise ValueError("lora and `trained: head` exclude each other: an adapter trains itself alone")
+        return self
 
 
 def tune(
@@ -98,7 +107,7 @@ def tune(
         # a row of replayed text holds one segment, so that both layouts read it alike
         return answer_loss_sum(answer_logits(model, item, layout), item.target_ids)
 
-    with recomputing(loaded.model, spec.gradient_checkpointing):
+    with training_only(loaded.model, spec.trained), recomputing(loaded.model, spec.gradient_checkpointing):
         return train(
             spec, loaded.model, batches, loss_sum, run, evaluate=evaluate, title="tuning", show_progress=show_progress
         )
