@@ -17,6 +17,7 @@ from tests.mixtures.conftest import Made
 from instil.errors import DataError, RecipeError
 from instil.mixtures.build import Opening, build
 from instil.mixtures.compiled import Compiled
+from instil.mixtures.encode import Encoder
 from instil.mixtures.mixture import Hole, Mixture
 from instil.mixtures.packing import bucket, pack
 from instil.mixtures.shards import Packing
@@ -280,6 +281,26 @@ def test_one_changed_byte_of_a_source_file_is_refused_by_the_files_name(tmp_path
         compiled.fit(*opening.open(), data=Path(raw["data"]))
     with pytest.raises(DataError, match=r"my\.jsonl has changed"):  # also where the mixture was opened before
         compiled.fit(*before, data=Path(raw["data"]))
+
+
+def test_prompts_that_another_version_makes_otherwise_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_sources(tmp_path / "data")
+    opening = Opening(raw, raw["model"], raw["data"])
+    build(opening, tmp_path / "out", prompts=40, window=8)
+    compiled = Compiled(tmp_path / "out")
+    mixture, now = opening.open()
+    compiled.fit(mixture, now, data=Path(raw["data"]))
+    ours = Encoder.encode_places
+
+    def otherwise(self: Encoder, prompts: Any, *more: Any) -> Any:  # the same names, one more token
+        made = ours(self, prompts, *more)
+        return [item and dataclasses.replace(item, ids=np.append(item.ids, item.ids[-1:])) for item in made]
+
+    monkeypatch.setattr(Encoder, "encode_places", otherwise)
+    with pytest.raises(DataError, match=r"comes out otherwise now \(it was built with instil"):
+        compiled.fit(mixture, now, data=Path(raw["data"]))
 
 
 def test_a_data_root_that_moved_still_fits(tmp_path: Path) -> None:

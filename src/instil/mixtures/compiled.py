@@ -16,7 +16,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from instil.errors import DataError
+from instil.fingerprint import keyed_int
 from instil.mixtures.encode import Encoder, EncodingReport
 from instil.mixtures.manifest import FORMAT, MANIFEST, changed_source, difference, facts_of, read_plain
 from instil.mixtures.mixture import Hole, Mixture
@@ -27,9 +30,23 @@ from instil.records import Encoded, Pack, Prompt
 
 #: Shards that are mapped at a time: each is an open file.
 _OPEN_SHARDS = 32
+#: Prompts that are made again before a folder is used, to see that they come out as they did.
+_SPOTS = 16
 #: What a manifest has, whatever was built.
 _NEEDED = frozenset(
-    ("prompts", "window", "shard_prompts", "packing", "records", "shards", "mixture", "encoder", "sources", "report")
+    (
+        "prompts",
+        "window",
+        "shard_prompts",
+        "packing",
+        "records",
+        "shards",
+        "mixture",
+        "encoder",
+        "sources",
+        "report",
+        "versions",
+    )
 )
 
 
@@ -156,7 +173,7 @@ class Compiled:
             data: the data root that the sources' paths start from.
 
         Raises:
-            DataError: naming the first source file, key or setting that differs.
+            DataError: naming the first source file, key or setting that differs, or a prompt that comes out otherwise.
         """
         built = self.manifest
         remedy = "Build it anew with `instil mix build`, or restore what it was built from"
@@ -167,6 +184,14 @@ class Compiled:
         said = difference({key: built[key] for key in now}, now)
         if said:
             raise DataError(f"{self.folder} does not fit: {said}", remedy=remedy)
+        # Names do not tell what another version of instil or of a library makes of the same files: some prompts do.
+        for index in sorted({keyed_int(turn, "spot", n=len(self)) for turn in range(_SPOTS)}):
+            place = mixture[index]
+            made = encoder.encode_places([place])[0] if isinstance(place, Prompt) else None
+            if not _alike(made, self.encoded(index)):
+                versions = ", ".join(f"{name} {version}" for name, version in built["versions"].items())
+                said = f"prompt {index:,} comes out otherwise now (it was built with {versions})"
+                raise DataError(f"{self.folder} does not fit: {said}", remedy=remedy)
 
     def verify(self) -> None:
         """Read every shard and compare its SHA-256.
@@ -200,3 +225,9 @@ class Compiled:
                 self._shards.popitem(last=False)
         self._shards.move_to_end(number)
         return shard, row
+
+
+def _alike(one: Encoded | None, other: Encoded | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.answer_start == other.answer_start and np.array_equal(one.ids, other.ids)
