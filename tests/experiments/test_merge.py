@@ -151,3 +151,16 @@ def test_a_plan_counts_what_is_trained(with_lora: dict[str, Any]) -> None:
     needed = dry_run(resolve(with_lora)).bytes_needed
     assert 0 < needed["gradients"] < needed["weights"] / 2
     assert needed["optimizer"] == 2 * needed["gradients"]
+
+
+@pytest.mark.parametrize("held", ["auto", "bfloat16"])
+def test_a_base_in_bfloat16_merges_to_the_model_of_the_run_too(
+    with_lora: dict[str, Any], tmp_path: Path, held: str
+) -> None:
+    save(
+        wrap(build("llama", seed=3).to(torch.bfloat16 if held == "auto" else torch.float32)), tmp_path / "base", card=""
+    )
+    with_lora |= {"model": {"path": str(tmp_path / "base"), "dtype": held}}
+    out = tune(resolve(with_lora), tmp_path / "run", say=lambda line: None, show_progress=False).out
+    merge(str(tmp_path / "base"), out, tmp_path / "new" / "merged")
+    assert files(tmp_path / "new" / "merged") == files(out / "model")
