@@ -108,6 +108,7 @@ def test_promptsource_templates_phrase_rows_of_ones_own(root: Path) -> None:
         ("jsonl", {}, "collection 'jsonl' needs a path"),
         ("jsonl", {"path": "none.txt", "columns": {"input": "q"}}, "no field 'input' to map"),
         ("jsonl", {"path": "asked.jsonl"}, "(line 1: no columns 'inputs' and 'targets'). Name the columns that it has"),
+        ("jsonl", {"path": "talk.jsonl"}, "It is of another form: write `collection: chat` with this path"),
         ("pocket", {"tasks": ["skills/reverze"]}, "has no task 'skills/reverze'. Did you mean 'skills/reverse'?"),
         ("promptsource", {"path": "none.txt"}, "needs templates"),
     ],
@@ -115,6 +116,9 @@ def test_promptsource_templates_phrase_rows_of_ones_own(root: Path) -> None:
 def test_what_is_not_there_is_one_clear_error(root: Path, name: str, options: dict[str, object], words: str) -> None:
     (root / "none.txt").write_text("task9_absent\n")
     (root / "asked.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    (root / "talk.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+    )
     with pytest.raises(DataError) as caught:
         load_collection(name, root, **options)  # type: ignore[arg-type]
     assert words in str(caught.value)

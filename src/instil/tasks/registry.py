@@ -331,7 +331,15 @@ def _nothing_read(name: str, place: Path, aside: Mapping[str, list[Quarantined]]
         why = f" ({'' if file == str(place) else f'{file}, '}{rows[0].where}: {rows[0].reason})"
         if name == "jsonl" and rows[0].reason.startswith("no columns"):
             remedy = "Name the columns that it has, as in --map inputs=question --map targets=answer"
+            if fitting := _collection_of(Path(file)):
+                remedy = f"It is of another form: write `collection: {fitting}` with this path in a recipe"
     return DataError(f"{place}: no task can be read for collection {name!r}{why}", remedy=remedy)
+
+
+def _collection_of(file: Path) -> str | None:
+    """The collection whose reader recognises a file, if one does."""
+    head = Source(file).head()
+    return next((one.name for one in DECLARED.values() if one.reader.recognises(file, head)), None)
 
 
 def _selected(
