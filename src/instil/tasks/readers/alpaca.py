@@ -19,8 +19,7 @@ from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import with_pool
+from instil.tasks.readers.splits import read_split
 from instil.tasks.task import Task
 
 TEMPLATE = direct("instruction", "{{ instruction }}{% if input %}\n\n{{ input }}{% endif %}", "{{ output }}")
@@ -39,23 +38,18 @@ class Alpaca:
 
     def read(self, path: Path) -> Reading:
         """One task with every instruction that has an answer."""
-        source, reading = Source(path), Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"alpaca/{source.stem}",
-                cluster="Open-ended instructions",
-                collection="alpaca",
-                templates=(TEMPLATE,),
-                examples=examples,
-                metrics=("rouge_l",),
-                licence="not stated",
-                language="not stated",
-                source=path.name,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, _examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="alpaca",
+            cluster="Open-ended instructions",
+            templates=(TEMPLATE,),
+            metrics=("rouge_l",),
+            licence="not stated",
+            language="not stated",
+            source=path.name,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -22,9 +22,7 @@ from instil.tasks.readers.phrasing import direct, inverse, reasoned
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in, texts_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import content_of, pool, source_files, train_beside
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 _LISTED = "{% for letter in letters %}({{ letter }}) {{ choices[loop.index0] }}\n{% endfor %}"
 TEMPLATES = (
@@ -73,27 +71,17 @@ class Aqua:
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = train_beside(path)
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"aqua/{Source(path).stem}",
-                    cluster="math word problems",
-                    collection="aqua",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    licence="Apache-2.0",
-                    source="AQuA-RAT",
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="aqua",
+            cluster="math word problems",
+            templates=TEMPLATES,
+            licence="Apache-2.0",
+            source="AQuA-RAT",
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -24,10 +24,8 @@ from instil.tasks.readers.conversation import as_messages, messages_in
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import with_pool
+from instil.tasks.readers.splits import read_split
 from instil.tasks.readers.trl import said
-from instil.tasks.task import Task
 
 RANKS = ("ranking", "ranks")
 
@@ -49,23 +47,18 @@ class Comparisons:
 
     def read(self, path: Path) -> Reading:
         """One task with every comparison."""
-        source, reading = Source(path), Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"comparisons/{source.stem}",
-                cluster="Preferences",
-                collection="comparisons",
-                templates=PREFERENCES,
-                examples=examples,
-                metrics=("accuracy",),
-                licence="not stated",
-                language="not stated",
-                source=path.name,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, _examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="comparisons",
+            cluster="Preferences",
+            templates=PREFERENCES,
+            metrics=("accuracy",),
+            licence="not stated",
+            language="not stated",
+            source=path.name,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -16,9 +16,7 @@ from instil.records import Example
 from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of, keyed_rows
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import content_of, pool, source_files, train_beside
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 TARGET = "{{ original }}"
 TEMPLATES = (
@@ -45,28 +43,18 @@ class DisflQa:
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = train_beside(path)
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"disfl_qa/{Source(path).stem}",
-                    cluster="question rewriting",
-                    collection="disfl_qa",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    metrics=("rouge_l", "exact_match"),
-                    licence="CC BY 4.0",
-                    source="Disfl-QA",
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="disfl_qa",
+            cluster="question rewriting",
+            templates=TEMPLATES,
+            metrics=("rouge_l", "exact_match"),
+            licence="CC BY 4.0",
+            source="Disfl-QA",
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

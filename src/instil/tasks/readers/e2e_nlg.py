@@ -21,8 +21,7 @@ from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows
 from instil.tasks.readers.source import Damage, Source
-from instil.tasks.readers.splits import beside, content_of, pool, source_files
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import beside, read_split
 
 HEADER = ["mr", "ref"]
 TARGET = "{{ references | choice }}"
@@ -54,28 +53,20 @@ class E2eNlg:
 
     def read(self, path: Path) -> Reading:
         """One task with an example a meaning; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = None if path.name.startswith("train") else beside(path, "trainset.csv")
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"e2e_nlg/{Source(path).stem}",
-                    cluster="structure to text",
-                    collection="e2e_nlg",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    metrics=("rouge_l", "exact_match"),
-                    licence="CC BY-SA 4.0",
-                    source="E2E NLG",
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        train = None if path.name.startswith("train") else beside(path, "trainset.csv")
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="e2e_nlg",
+            train=train,
+            cluster="structure to text",
+            templates=TEMPLATES,
+            metrics=("rouge_l", "exact_match"),
+            licence="CC BY-SA 4.0",
+            source="E2E NLG",
+            citation=CITATION,
+        )
 
 
 def _is_header(row: list[str]) -> bool:

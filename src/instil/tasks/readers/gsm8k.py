@@ -22,9 +22,7 @@ from instil.tasks.readers.phrasing import direct, reasoned
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import content_of, pool, source_files, split_of, train_beside
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split, split_of
 
 TEMPLATES = (
     direct("direct", "{{ question }}"),
@@ -63,27 +61,17 @@ class Gsm8k:
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = train_beside(path)
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"gsm8k/{Source(path).stem}",
-                    cluster="math word problems",
-                    collection="gsm8k",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    licence="MIT",
-                    source="GSM8K" + (f", {split_of(path)}" if split_of(path) else ""),
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="gsm8k",
+            cluster="math word problems",
+            templates=TEMPLATES,
+            licence="MIT",
+            source="GSM8K" + (f", {split_of(path)}" if split_of(path) else ""),
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

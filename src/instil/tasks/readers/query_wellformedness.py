@@ -21,8 +21,7 @@ from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.reading import Declared, Reading, RowProblem
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import content_of, pool, source_files, train_beside
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 #: Four of five raters.
 WELL_FORMED = 0.8
@@ -49,27 +48,17 @@ class QueryWellformedness:
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = train_beside(path)
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"query_wellformedness/{Source(path).stem}",
-                    cluster="rating",
-                    collection="query_wellformedness",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    licence="CC BY-SA 4.0",
-                    source="Query wellformedness",
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="query_wellformedness",
+            cluster="rating",
+            templates=TEMPLATES,
+            licence="CC BY-SA 4.0",
+            source="Query wellformedness",
+            citation=CITATION,
+        )
 
 
 def is_rated(head: bytes) -> bool:

@@ -20,9 +20,7 @@ from instil.tasks.readers.phrasing import direct
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text, text_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import beside, content_of, pool, source_files, train_beside
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import beside, read_split
 
 _ASKED = "{% if requested %}The caller was asked for: {{ requested | join(', ') }}.\n{% endif %}"
 TARGET = "{{ slots | join('; ') or 'none' }}"
@@ -52,29 +50,20 @@ class Restaurants8k:
 
     def read(self, path: Path) -> Reading:
         """One task; its worked examples are the train split's."""
-        reading = Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            train = train_beside(path)
-            if train is None and not path.name.startswith("train"):
-                train = beside(path, "train_0.json")  # as published; train_1 and so on are subsets of it
-            files = source_files((path, train))
-            reading.tasks.append(
-                Task(
-                    name=f"restaurant8k/{Source(path).stem}",
-                    cluster="span extraction",
-                    collection="restaurant8k",
-                    templates=TEMPLATES,
-                    examples=examples,
-                    exemplars=pool(train, _examples),
-                    licence="CC BY 4.0",
-                    source="RESTAURANTS-8K",
-                    citation=CITATION,
-                    content=content_of(files),
-                    files=files,
-                )
-            )
-        return reading
+        # As published; train_1 and so on are subsets of train_0.
+        train = None if path.name.startswith("train") else beside(path, "train_0.json")
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="restaurant8k",
+            train=train,
+            cluster="span extraction",
+            templates=TEMPLATES,
+            licence="CC BY 4.0",
+            source="RESTAURANTS-8K",
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

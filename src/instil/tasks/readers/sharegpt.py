@@ -21,9 +21,7 @@ from instil.tasks.readers.conversation import is_messages, message, messages_in,
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, text_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import with_pool
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 TEMPLATE = Dialogue()
 
@@ -40,23 +38,18 @@ class ShareGpt:
 
     def read(self, path: Path) -> Reading:
         """One task with every conversation."""
-        source, reading = Source(path), Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"sharegpt/{source.stem}",
-                cluster="Dialogue",
-                collection="sharegpt",
-                templates=(TEMPLATE,),
-                examples=examples,
-                metrics=("rouge_l",),
-                licence="not stated",
-                language="not stated",
-                source=path.name,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, _examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="sharegpt",
+            cluster="Dialogue",
+            templates=(TEMPLATE,),
+            metrics=("rouge_l",),
+            licence="not stated",
+            language="not stated",
+            source=path.name,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

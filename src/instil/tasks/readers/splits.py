@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from instil.fingerprint import fingerprint
 from instil.records import Example
@@ -65,6 +66,44 @@ def with_pool(task: Task, path: Path, examples: Callable[[Path, Reading], list[E
         return task
     files = source_files((path, train))
     return replace(task, exemplars=found, content=fingerprint([task.content, content_of(files)]), files=files)
+
+
+def read_split(
+    reader: str,
+    path: Path,
+    examples: Callable[[Path, Reading], list[Example]],
+    *,
+    collection: str,
+    train: Path | None = None,
+    **facts: Any,
+) -> Reading:
+    """One task of all rows of a file, its worked examples those of the train split.
+
+    Args:
+        reader: the format's name.
+        path: the file.
+        examples: reads a file of the format.
+        collection: what the task belongs to; it is called after the file.
+        train: the file of the train split, where it is not named like this one.
+        facts: what else a `Task` says: cluster, templates, metrics, licence, ...
+    """
+    reading = Reading(reader)
+    rows = examples(path, reading)
+    if rows:
+        train = train or train_beside(path)
+        files = source_files((path, train))
+        reading.tasks.append(
+            Task(
+                name=f"{collection}/{Source(path).stem}",
+                collection=collection,
+                examples=rows,
+                exemplars=pool(train, examples),
+                content=content_of(files),
+                files=files,
+                **facts,
+            )
+        )
+    return reading
 
 
 def source_files(paths: Iterable[Path | None]) -> tuple[SourceFile, ...]:
