@@ -247,6 +247,8 @@ def test_a_mixtures_card_fits_and_its_texts_stand_out(browser: Browser, tmp_path
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     contrasts: dict[str, float] = page.evaluate(CONTRAST)
     assert {name: round(value, 2) for name, value in contrasts.items() if value < 4.5} == {}
+    totals = page.locator(".scroll").first
+    assert totals.evaluate("box => box.scrollWidth <= box.clientWidth"), "a table of totals is cut on a phone"
     bar = page.locator("svg.bar rect").first
     assert bar.is_visible() == (width > 760)
     if width > 760:
