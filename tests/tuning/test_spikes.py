@@ -98,7 +98,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adafactor"])
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_step_moves_no_bit_and_the_schedule_goes_on(
     tmp_path: Path, injected: Injected, kind: str, optimizer: str
@@ -219,6 +219,7 @@ def test_a_loss_that_falls_fast_is_no_alarm(tmp_path: Path) -> None:
 def test_an_ordinary_run_of_the_pocket_skips_nothing(tmp_path: Path) -> None:
     """With the least window and no warm-up, which is where a false alarm would come first."""
     keys = ["prompts_per_step=8", "max_steps=60", "warmup_steps=0", "spike_window=8", "save_every=0"]
-    recipe = read_recipe(Path("recipes/pocket.yaml"), [*(f"tuning.{key}" for key in keys), "evaluation.suites=[]"])
+    path = Path(__file__).parents[2] / "recipes" / "pocket.yaml"
+    recipe = read_recipe(path, [*(f"tuning.{key}" for key in keys), "evaluation.suites=[]"])
     result = tune_recipe(recipe, tmp_path / "run", say=lambda line: None, show_progress=False)
     assert result.training.skipped == 0

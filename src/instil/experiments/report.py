@@ -43,7 +43,7 @@ def run_report(
             "Tokens": f"{training.tokens:,} read, {training.answer_tokens:,} of them answers: those are trained on",
             "Speed": f"{training.tokens / max(training.seconds, 1e-9):,.0f} tokens a second",
             "Last loss": loss,
-            **({"Skipped": f"{training.skipped:,} bad steps, each named in metrics.jsonl"} if training.skipped else {}),
+            **({"Bad steps": f"{training.skipped:,} skipped, each named in metrics.jsonl"} if training.skipped else {}),
         },
         "sources": source_rows(mixture),
         "samples": samples(before, after),

@@ -322,10 +322,10 @@ class _Trainer(Generic[M]):
         self.run.say(f"step {step} was not taken: {reason}")
         self.run.add_metrics({"step": step, "skipped": progress.skipped, "reason": reason})
         if progress.skipped_in_a_row >= spec.max_skipped_in_a_row:
-            spikes = ", or spike_deviations 0 if the data is meant to change so" if "spike" in reason else ""
+            or_else = ", or with spike_deviations 0 if the data is meant to change so" if "spike" in reason else ""
             raise RunError(
                 f"{progress.skipped_in_a_row} steps in a row were not taken, up to step {step}: {reason}",
-                remedy=f"Begin anew with a lower learning_rate (now {spec.learning_rate:g}), more warmup_steps{spikes}",
+                remedy=f"Begin anew with a lower learning_rate (now {spec.learning_rate:g}) or more warmup{or_else}",
             )
 
     def _products(self) -> contextlib.AbstractContextManager[object]:
