@@ -23,7 +23,6 @@ from instil.tasks.formats import READERS
 from instil.tasks.readers.reading import Reading
 from instil.tasks.readers.source import Damage, Source, parsed
 
-
 #: Said of a file that is sound and fits no reader.
 NO_READER = "no reader knows this format"
 
