@@ -11,10 +11,15 @@ from tests.tiny_models import tiny_loaded, window
 
 from instil.errors import RecipeError
 from instil.runs import RunFolder
+from instil.tuning.memory import recomputing
 from instil.tuning.plan import plan
 from instil.tuning.sft import TuningSpec, tune
 
 DROPS = {"resid_pdrop": 0.2, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+
+
+def recomputes(model: Any) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def tuned(path: Path, kind: str, recompute: bool, **keys: Any) -> tuple[dict[str, torch.Tensor], int]:
@@ -32,7 +37,7 @@ def tuned(path: Path, kind: str, recompute: bool, **keys: Any) -> tuple[dict[str
 
         loaded.model.get_submodule(name).register_forward_pre_hook(count)
         tune(loaded, window, spec, run, show_progress=False)
-    assert not loaded.model.is_gradient_checkpointing
+    assert not recomputes(loaded.model)
     return {key: weight.detach().clone() for key, weight in loaded.model.named_parameters()}, calls[0]
 
 
@@ -56,8 +61,17 @@ def test_a_plan_counts_less_and_leaves_the_model_as_it_was() -> None:
     ]
     assert 0 < needed[1] < needed[0] / 2
     assert not loaded.model.training
-    assert not loaded.model.is_gradient_checkpointing
+    assert not recomputes(loaded.model)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nothing_is_warned_of_and_no_hook_is_left(recwarn: pytest.WarningsRecorder) -> None:
+    model = tiny_loaded().model
+    with recomputing(model, wanted=True):
+        assert recomputes(model)
+        assert not model.model.embed_tokens._forward_hooks
+    assert not recomputes(model)
+    assert not recwarn.list
 
 
 def test_a_model_without_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

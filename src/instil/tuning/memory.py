@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -49,8 +50,14 @@ def recomputing(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
             f"a model of the type {model.config.model_type} has no gradient checkpointing",
             remedy="Set tuning.gradient_checkpointing to false; a smaller tuning.tokens_per_batch saves memory too",
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with warnings.catch_warnings():  # of new names, which the first releases of transformers 5 do not have
+        warnings.simplefilter("ignore", FutureWarning)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # transformers asks for gradients of the embedding's output, which only reentrant checkpoints need
+    model.disable_input_require_grads()
     try:
         yield
     finally:
-        model.gradient_checkpointing_disable()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            model.gradient_checkpointing_disable()

@@ -58,8 +58,7 @@ class TuningSpec(LoopSpec):
     replay_row_tokens: int = Field(default=256, ge=2)
     """Length of the rows of replayed text; a model that cannot look so far gets rows of its own length."""
     gradient_checkpointing: bool = False
-    """Computes each block twice and keeps only its inputs in between: less memory, about a third more time, the same
-    result."""
+    """Computes each block twice and keeps only its inputs in between: less memory, more time, the same result."""
     trained: Trained = "all"
     """`head` trains the output layer alone, where it is not the embedding too."""
     lora: LoraSpec | None = None
