@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,15 @@ def test_the_real_mix_trains_on_a_hundred_tasks_and_never_on_big_bench(repositor
     assert not trained & {f"ni/{name}" for name in dev}
     with pytest.raises(DataError, match="for evaluation only"):
         load_mixture({"sources": [{"collection": "bbh"}]}, data_root)
+
+
+def test_a_file_of_conversations_is_read_as_such(tiny_base: Path, tmp_path: Path):
+    path = tmp_path / "talk.jsonl"
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    path.write_text("".join(json.dumps({"messages": turns}) + "\n" for _ in range(4)), encoding="utf-8")
+    recipe = recipe_for_file(model=str(tiny_base), file=path, columns=[], assignments=[])
+    assert [source.collection for source in recipe.mixture.sources] == ["chat"]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="collection: preference"):
+        recipe_for_file(model=str(tiny_base), file=pairs, columns=[], assignments=[])

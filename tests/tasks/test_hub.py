@@ -85,6 +85,12 @@ def test_class_labels_stay_numbers_and_their_names_stand_beside_them(hub: Path) 
     assert (made.input, made.target, made.options) == ("train 1 Is it neg or pos?", "good", ("bad", "good"))
 
 
+def test_a_mapped_class_label_is_read_by_its_name_and_the_names_are_options(hub: Path) -> None:
+    (task,) = open_collection("hub", hub, path="mood", columns={"inputs": "text", "targets": "label"}).tasks
+    made = task.templates[0].render(task.examples[1], seed=0)
+    assert (made.input, made.target, made.options) == ("train 1", "pos", ("neg", "pos"))
+
+
 def test_exemplars_come_from_the_train_split_under_keys_of_their_own(hub: Path) -> None:
     (task,) = open_collection("hub", hub, path="mood", columns={}, templates="mood.yaml", split="test").tasks
     assert (task.name, task.size) == ("hub/mood/test", 2)

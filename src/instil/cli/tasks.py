@@ -198,7 +198,7 @@ def check(
         _say(
             "Rows of your own are read once their columns are named: "
             "instil tasks list jsonl --path FILE --map inputs=question --map targets=answer\n"
-            "(FILE is JSONL, JSON or Parquet; turn CSV and TSV into one of them.)"
+            "(FILE is JSONL, JSON, Parquet, or CSV or TSV whose first row names the columns.)"
         )
 
 

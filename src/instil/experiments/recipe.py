@@ -24,8 +24,12 @@ from instil.mixtures.compiled import CompiledSpec
 from instil.mixtures.load import assemble, beside
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, load_yaml, override, parse
+from instil.tasks.registry import collection_of
 from instil.tuning.sft import TuningSpec
 
+#: Collections that a file of one's own may be of by its form alone. Preferences are not among them: to be tuned on them
+#: is to learn to judge, which nobody asked for.
+TUNED_ON = ("chat", "sharegpt", "alpaca", "flan")
 #: A file of one's own is read so many times, within these bounds of steps.
 _EPOCHS = 3
 _STEPS_FOR_A_FILE = (20, 3000)
@@ -124,7 +128,7 @@ def recipe_for_file(*, model: str, file: Path, columns: Sequence[str], assignmen
 
     Args:
         model: a model folder, a hub name, or an installed name.
-        file: JSONL, JSON or Parquet.
+        file: JSONL, JSON, CSV, TSV or Parquet, of inputs and targets, conversations, or instructions.
         columns: `inputs=question` and the like.
         assignments: overrides, applied last.
 
@@ -138,7 +142,10 @@ def recipe_for_file(*, model: str, file: Path, columns: Sequence[str], assignmen
         if not (field and equals and name):
             raise RecipeError(f"--map {column!r} is not FIELD=COLUMN", remedy="Write it like --map inputs=question")
         renamed[field] = name
-    source = {"collection": "jsonl", "path": str(file.absolute()), "map": renamed}
+    form = None if renamed or not file.is_file() else collection_of(file)
+    source: dict[str, Any] = {"collection": "jsonl", "path": str(file.absolute()), "map": renamed}
+    if form in TUNED_ON:
+        source = {"collection": form, "path": str(file.absolute())}
     rows = len(assemble(parse(MixtureSpec, {"sources": [source]}, origin=str(file))))
     window = TuningSpec().prompts_per_step
     fewest, most = _STEPS_FOR_A_FILE

@@ -79,6 +79,8 @@ class Rows(Sequence[Example]):
     """What a key starts with, so that rows of another split have keys of their own."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of class labels, by the field that they stand in."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which column stands for inputs, targets, options: a class label there is read by its name."""
     content: str = ""
     """Names the rows, so that nobody needs to read them all for that."""
 
@@ -99,11 +101,22 @@ class Rows(Sequence[Example]):
             raise IndexError(f"row {index} of {len(self)}")
         row = {str(name): json_value(value) for name, value in self.dataset[place].items()}
         row |= {name: list(listed) for name, listed in self.names.items() if name not in row}
+        for part in ("inputs", "targets"):
+            self._name_label(row, part)
         try:
             fields = self.fields(row)
         except RowProblem as problem:  # templates refuse it: it has none of the fields that they need
             fields = {"set_aside": str(problem)}
         return Example(f"{self.prefix}{place + 1}", fields)
+
+    def _name_label(self, row: dict[str, Any], part: str) -> None:
+        """The name in place of a mapped label's number; those of a target are its options."""
+        column = self.columns.get(part, "")
+        listed, label = self.names.get(f"{column}_names"), row.get(column)
+        if listed and isinstance(label, int) and 0 <= label < len(listed):
+            row[column] = listed[label]
+            if part == "targets" and "options" not in self.columns:
+                row.setdefault("options", list(listed))
 
     def __iter__(self) -> Iterator[Example]:
         return (self[place] for place in range(len(self)))
@@ -151,8 +164,8 @@ def open_hub(
         cluster=kind.cluster or title,
         collection="hub",
         templates=templates.templates if templates else kind.templates,
-        examples=Rows(dataset, kind.fields, "", names, content),
-        exemplars=None if pool is None else Rows(pool, kind.fields, "train-", names, content),
+        examples=Rows(dataset, kind.fields, "", names, columns or {}, content),
+        exemplars=None if pool is None else Rows(pool, kind.fields, "train-", names, columns or {}, content),
         metrics=kind.metrics,
         licence=str(dataset.info.license or "").strip() or "not stated",
         language="not stated",

@@ -27,7 +27,7 @@ from instil.errors import AbsentError, DataError
 from instil.tasks import cache
 from instil.tasks.formats import DECLARED
 from instil.tasks.hub_parts import open_parts
-from instil.tasks.readers.plain import Plain, rows_of
+from instil.tasks.readers.plain import ROWS, Plain, rows_of
 from instil.tasks.readers.promptsource import task_of
 from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
 from instil.tasks.readers.source import Damage, Source
@@ -41,7 +41,7 @@ log = logging.getLogger("instil")
 
 #: Collections whose path must be given.
 OWN = {
-    "jsonl": "rows of one's own: JSONL, JSON or Parquet",
+    "jsonl": "rows of one's own: JSONL, JSON, CSV, TSV or Parquet",
     "promptsource": "rows of one's own with a promptsource file",
     "hub": "a data set of the Hugging Face hub, or saved on disk: config, split, revision",
 }
@@ -218,7 +218,7 @@ def _own(
     unknown = set(columns or ()) - {"inputs", "targets", "options"}
     if unknown:
         raise DataError(f"no field {min(unknown)!r} to map", remedy="Map inputs, targets or options to a column")
-    paths = _files(place, (".jsonl", ".json", ".parquet")) if place.is_dir() else [place]
+    paths = _files(place, ROWS) if place.is_dir() else [place]
     file = None if templates is None else template_file(_place(base, templates, "templates"))
     if file is None:
         return _read(name, Plain(map=dict(columns or {})), paths, place)
@@ -331,15 +331,19 @@ def _nothing_read(name: str, place: Path, aside: Mapping[str, list[Quarantined]]
         why = f" ({'' if file == str(place) else f'{file}, '}{rows[0].where}: {rows[0].reason})"
         if name == "jsonl" and rows[0].reason.startswith("no columns"):
             remedy = "Name the columns that it has, as in --map inputs=question --map targets=answer"
-            if fitting := _collection_of(Path(file)):
+            if fitting := collection_of(Path(file)):
                 remedy = f"It is of another form: write `collection: {fitting}` with this path in a recipe"
     return DataError(f"{place}: no task can be read for collection {name!r}{why}", remedy=remedy)
 
 
-def _collection_of(file: Path) -> str | None:
-    """The collection whose reader recognises a file, if one does."""
-    head = Source(file).head()
-    return next((one.name for one in DECLARED.values() if one.reader.recognises(file, head)), None)
+def collection_of(file: Path) -> str | None:
+    """The collection whose reader recognises a file by more than its columns of input and target, if one does."""
+    try:
+        head = Source(file).head()
+    except Damage:
+        return None
+    declared = (one for one in DECLARED.values() if not isinstance(one.reader, Plain))
+    return next((one.name for one in declared if one.reader.recognises(file, head)), None)
 
 
 def _selected(

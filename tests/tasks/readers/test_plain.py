@@ -74,3 +74,17 @@ def test_preferences_are_not_taken_for_something_to_imitate() -> None:
 def test_structured_columns_are_set_aside(tmp_path: Path, row: str) -> None:
     reading = Plain().read(write(tmp_path, "rows.jsonl", row.encode()))
     assert (reading.read, reading.accepted) == (1, 0)
+
+
+def test_the_first_row_of_csv_and_tsv_names_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('\ufeffinputs,targets\r\n"2, 2","4\n!"\r\n1,2,3\r\n,x\r\n', encoding="utf-8")
+    (tmp_path / "a.tsv").write_text("question\tanswer\n2 + 2\t4\n", encoding="utf-8")
+    reading = Plain().read(tmp_path / "a.csv")
+    (task,) = reading.tasks
+    assert [row.fields["targets"] for row in task.examples] == [["4\n!"]]
+    assert [(row.where, row.reason) for row in reading.quarantined] == [
+        ("row 3", "3 columns, not 2"),
+        ("row 4", "empty input"),
+    ]
+    (task,) = Plain(map={"inputs": "question", "targets": "answer"}).read(tmp_path / "a.tsv").tasks
+    assert task.examples[0].fields["inputs"] == "2 + 2"

@@ -1,11 +1,12 @@
-r"""Rows of one's own: JSONL (or a JSON list) and Parquet with `inputs`, `targets`, or columns mapped to them.
+r"""Rows of one's own: JSONL (or a JSON list), CSV, TSV and Parquet with `inputs`, `targets`, or columns mapped to them.
 
     {"inputs": "2 + 2 =", "targets": "4"}
     {"inputs": "Is ice cold?", "targets": ["yes", "Yes"], "options": ["yes", "no"]}    references, options
     {"question": "2 + 2 =", "answer": 4}             with --map inputs=question --map targets=answer
     {"prompt": "...\n", "completion": "ice<|endoftext|>"}    P3 as GPT-3 fine-tuning rows: the end mark goes
 
-One file is one task with one template, `plain`: the input as it stands, the target as it stands.
+The first row of CSV and TSV names the columns. One file is one task with one template, `plain`: the input as it stands,
+the target as it stands.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from instil.records import Example
 from instil.tasks.readers.listed import items_of
 from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
-from instil.tasks.readers.rows import examples_of, objects_in
+from instil.tasks.readers.rows import examples_of, headed_rows, objects_in
 from instil.tasks.readers.source import HEAD_BYTES, Damage, Source, as_row, parsed
 from instil.tasks.readers.splits import with_pool
 from instil.tasks.task import Task
@@ -42,6 +43,9 @@ END_OF_TEXT = "<|endoftext|>"
 #: A `label` beside prompt and completion makes them a preference, not something to imitate.
 _NOT_IMITATED = frozenset({"label", "chosen", "rejected"})
 
+#: What files of rows are called, `.gz` aside.
+ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+_TABLES = (".csv", ".tsv")
 _PARQUET = b"PAR1"
 #: How many rows are looked at to tell what a file holds, and how long the first item of a list may be for that.
 _LOOKED_AT = 20
@@ -50,7 +54,7 @@ _LONG_ITEM = 4 << 20
 
 @dataclass(frozen=True)
 class Plain:
-    """Reads one JSONL, JSON or Parquet file."""
+    """Reads one JSONL, JSON, CSV, TSV or Parquet file."""
 
     map: Mapping[str, str] = field(default_factory=dict)
     """Which column stands for `inputs`, `targets` and `options`."""
@@ -157,6 +161,9 @@ def _first_rows(path: Path, head: bytes) -> Iterator[dict[str, Any]]:
         rows = islice(_parquet_rows(path, batch=_LOOKED_AT), _LOOKED_AT)
         yield from (row for _, row in rows if not isinstance(row, Damage))
         return
+    if source.suffix in _TABLES:
+        yield from (row for _, row in islice(headed_rows(path), _LOOKED_AT) if not isinstance(row, Damage))
+        return
     text = head.decode("utf-8-sig", "ignore").lstrip()
     if source.suffix == ".jsonl" and not text.startswith("["):
         # By lines of the file, not of the head: a first row may be longer than the head.
@@ -176,7 +183,7 @@ def _first_rows(path: Path, head: bytes) -> Iterator[dict[str, Any]]:
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
-    """Every row of a JSONL, JSON-list or Parquet file, with where it stands; damaged ones as their Damage."""
+    """Every row of a JSONL, JSON-list, CSV, TSV or Parquet file, with where it stands; damaged ones as their Damage."""
     source = Source(path)
     try:
         head = source.head()
@@ -185,6 +192,8 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any] | Damage]]:
         return
     if is_parquet(head):
         yield from _parquet_rows(path)
+    elif source.suffix in _TABLES:
+        yield from headed_rows(path)
     elif head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         yield from _listed_rows(source)
     else:

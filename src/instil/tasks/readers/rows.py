@@ -108,9 +108,9 @@ def keyed_rows(path: Path, name: str = "") -> Iterator[tuple[str, tuple[str, dic
             yield f"entry {key[:60]}", damage
 
 
-def csv_rows(path: Path) -> Iterator[tuple[str, list[str] | Damage]]:
+def csv_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[str, list[str] | Damage]]:
     """The rows of RFC-4180 CSV. Quoted newlines stay in their field; a line of other bytes damages its row alone."""
-    reader, number = csv.reader(_Lines(Source(path)), strict=True), 0
+    reader, number = csv.reader(_Lines(Source(path)), delimiter=delimiter, strict=True), 0
     while True:
         number += 1
         try:
@@ -126,6 +126,20 @@ def csv_rows(path: Path) -> Iterator[tuple[str, list[str] | Damage]]:
                 yield f"row {number}", row
             else:
                 number -= 1  # a blank line is no row
+
+
+def headed_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Damage]]:
+    """The rows of CSV or TSV whose first row names the columns; that row is none itself."""
+    header: list[str] = []
+    for where, row in csv_rows(path, "\t" if Source(path).suffix == ".tsv" else ","):
+        if isinstance(row, Damage):
+            yield where, row
+        elif not header:
+            header = [name.strip() for name in row]
+        elif len(row) != len(header):
+            yield where, Damage(f"{len(row)} columns, not {len(header)}")
+        else:
+            yield where, dict(zip(header, row, strict=True))
 
 
 class _Lines:
