@@ -121,7 +121,9 @@ def report(
 {machine("tokenizers", "pyarrow")}; TRL 1.16.0.
 
 The first {options.prompts:,} prompts of `recipes/real-mix.yaml` ({path["characters_a_prompt"]:,.0f} characters a
-prompt), a byte-level BPE of 16,000 pieces, {CONTEXT:,} tokens of context; the best of {options.repeats} turns.
+prompt), a byte-level BPE of 16,000 pieces, {CONTEXT:,} tokens of context; rates are the best of {options.repeats}
+turns. A gain stands beside its control of the same turn; the median of the turns counts
+({", ".join(f"{gain:.2f} / {control:.2f}" for gain, control in zip(path["gains"], path["controls"], strict=True))}).
 `raw` tokenises texts that were rendered before. The whole path renders, tokenises, masks, packs and writes shards;
 what a worker takes to start is not counted in its rate. TRL prepares the first {rows:,} of the same rows, rendered
 before: tokenise, label, pack; the median of {options.repeats} turns.
@@ -141,7 +143,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, help="Python of the peer's environment")
-    parser.add_argument("--prompts", type=int, default=32_768)
+    parser.add_argument("--prompts", type=int, default=98_304, help="about an epoch of the recipe")
     parser.add_argument("--peer-rows", type=int, default=8_192)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
