@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from unicodedata import category
 
 import typer
 
@@ -22,7 +21,7 @@ from instil.cli.mix_build import build
 from instil.cli.mix_card import card
 from instil.cli.mix_duplicates import duplicates
 from instil.cli.mix_recipe import Language, Licence, read_recipe
-from instil.cli.output import complain, console
+from instil.cli.output import complain, console, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,12 +135,12 @@ def _body(row: Mapping[str, Any], *, marks: bool) -> Text:
     """What is read, then what is trained on: in colour, or in brackets where there is none."""
     from rich.text import Text
 
-    body = Text(_visible(row["text"]))
+    body = Text(visible(row["text"]))
     if "refused" in row:
         return body.append(f"  (left out: {row['refused']})", style="red")
     trained = [token for token, on in zip(row["tokens"], row["mask"], strict=True) if on] if "ids" in row else []
     for turn, piece in enumerate(trained or [row["continuation"]]):
-        text = _visible(piece)
+        text = visible(piece)
         body.append(f"⟦{text}⟧" if marks else text or "·", style="" if marks else _TRAINED[turn % 2])
     return body
 
@@ -162,7 +161,7 @@ def _origin(row: Mapping[str, Any]) -> str:
             facts["cut to fit"] = f"{row['exemplars_kept']} of {len(row['exemplars'])} exemplars kept"
         if row["cut"] in _CUT:
             facts["cut to fit"] = _CUT[row["cut"]]
-    return _visible("\n".join(f"{name}: {said}" for name, said in facts.items() if said))
+    return visible("\n".join(f"{name}: {said}" for name, said in facts.items() if said))
 
 
 def _turns(messages: Sequence[Mapping[str, str]], exemplars: Sequence[object]) -> str:
@@ -176,13 +175,3 @@ def _turns(messages: Sequence[Mapping[str, str]], exemplars: Sequence[object]) -
 def _counts(tasks: int, epoch: int, encoder: Encoder | None) -> str:
     context = f"; context {encoder.max_length:,} tokens" if encoder else ""
     return f"{tasks:,} tasks, {epoch:,} prompts an epoch{context}"
-
-
-def _visible(text: str) -> str:
-    """Control and formatting characters by their numbers: data must not steer a terminal or hide in it."""
-    return "".join(
-        character
-        if character in "\n\t" or character.isprintable() or category(character) == "Zs"
-        else f"<U+{ord(character):04X}>"
-        for character in text
-    )

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
-from unicodedata import category
 
 import typer
 
 from instil.cli.mix_recipe import Assignments, Data, Language, Licence, Recipe, progress, read_recipe
-from instil.cli.output import complain, console
+from instil.cli.output import complain, console, visible
 
 if TYPE_CHECKING:
     from instil.mixtures.duplicates import Duplicates, TaskPair
@@ -117,7 +116,7 @@ def _print_pairs(pairs: list[TaskPair], *, more: int) -> None:
     for pair in pairs:
         counts = [f"{number:,}" if number else "–" for number in (pair.exact, pair.near, pair.conflict)]
         second = "the same task" if pair.second == pair.first else pair.second
-        table.add_row(*counts, Text(_visible(pair.first)), Text(_visible(second)))
+        table.add_row(*counts, Text(visible(pair.first)), Text(visible(second)))
     screen = console()
     screen.print(table)
     if more > 0:
@@ -140,8 +139,8 @@ def _print_sample(found: Duplicates, pair: TaskPair) -> None:
     kind = {"exact": "the same", "near": "nearly the same", "conflict": "the same question, another answer"}
     table = Table(box=box.SIMPLE_HEAD, expand=True, title=kind[pair.sample.kind], title_justify="left", pad_edge=False)
     for title in titles:
-        table.add_column(Text(_visible(title)), ratio=1, overflow="fold")
-    table.add_row(*(Text(_visible(_cut(text, start))) for text in texts))
+        table.add_column(Text(visible(title)), ratio=1, overflow="fold")
+    table.add_row(*(Text(visible(_cut(text, start))) for text in texts))
     console().print(table)
 
 
@@ -153,11 +152,3 @@ def _first_difference(one: str, other: str) -> int:
 def _cut(text: str, start: int) -> str:
     piece = text[start : start + _SHOWN]
     return ("…" if start else "") + piece + ("…" if start + _SHOWN < len(text) else "")
-
-
-def _visible(text: str) -> str:
-    """Control and formatting characters by their numbers: data must not steer a terminal or hide in it."""
-    return "".join(
-        mark if mark in "\n\t" or mark.isprintable() or category(mark) == "Zs" else f"<U+{ord(mark):04X}>"
-        for mark in text
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +20,16 @@ def complain(kind: str, text: str) -> None:
     line = "".join(character for character in line if character.isprintable())
     mark = f"\x1b[1;31m{kind}:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else f"{kind}:"
     print(f"{mark} {line}", file=sys.stderr)
+
+
+def visible(text: str) -> str:
+    """Control and formatting characters by their numbers: data must not steer a terminal or hide in it."""
+    return "".join(
+        character
+        if character in "\n\t" or character.isprintable() or category(character) == "Zs"
+        else f"<U+{ord(character):04X}>"
+        for character in text
+    )
 
 
 def console() -> Console:
