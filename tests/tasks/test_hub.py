@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from instil.errors import AbsentError, DataError
-from instil.tasks.hub import Rows, _settle_network, open_hub
+from instil.tasks.hub import Rows, open_hub
+from instil.tasks.hub_loading import _settle_network
 from instil.tasks.registry import open_collection
 from instil.tasks.template import RenderRefused
 

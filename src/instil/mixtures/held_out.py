@@ -128,7 +128,7 @@ def with_lists(design: HoldOut, tasks: Iterable[Task], data: Path | None, *, ski
     Raises:
         DataError: if a file is not there, or lists none of the tasks.
     """
-    from instil.tasks.registry import names_listed
+    from instil.tasks.selection import names_listed
 
     there = {task.name for task in tasks}
     short = {name.partition("/")[2]: name for name in there}

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from instil.errors import DataError
 from instil.fingerprint import fingerprint
 from instil.records import Example
-from instil.tasks.hub import Rows, configurations, open_hub
+from instil.tasks.hub import Rows, open_hub
+from instil.tasks.hub_loading import configurations
 from instil.tasks.task import Task
 from instil.tasks.template_file import TemplateFile
 

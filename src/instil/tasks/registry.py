@@ -31,6 +31,7 @@ from instil.tasks.readers.plain import ROWS, Plain, rows_of
 from instil.tasks.readers.promptsource import task_of
 from instil.tasks.readers.reading import Declared, Quarantined, Reader, Reading
 from instil.tasks.readers.source import Damage, Source
+from instil.tasks.selection import chosen_titles, selected
 from instil.tasks.task import SourceFile, Task
 from instil.tasks.template import Renderer
 from instil.tasks.template_file import TemplateFile, chosen, rephrased, template_file
@@ -123,7 +124,7 @@ def open_collection(
     else:
         found = _from_plugin(name, options)
     if name not in DECLARED and name != "hub":  # which chooses among its parts before they are opened
-        found = Collection(name, *_selected(found.tasks, tasks, name, base, skip_absent), found.quarantined)
+        found = Collection(name, *selected(found.tasks, tasks, name, base, skip_absent), found.quarantined)
     if templates is not None and name not in OWN:
         file = template_file(_place(base, templates, "templates"))
         tasks_phrased = [rephrased(task, file) for task in found.tasks]
@@ -264,9 +265,9 @@ def _from_folder(
     beside = sorted(set(paths) - set(making))
     if declared.several:
         found = _read(declared.name, declared.reader, making, place, declared.describe, beside)
-        return Collection(declared.name, *_selected(found.tasks, tasks, declared.name, base, skip), found.quarantined)
+        return Collection(declared.name, *selected(found.tasks, tasks, declared.name, base, skip), found.quarantined)
     titles = {file: _title(declared, file) for file in making}
-    wanted, absent = _chosen(list(titles.values()), tasks, declared.name, place, base, skip)
+    wanted, absent = chosen_titles(list(titles.values()), tasks, declared.name, place, base, skip)
     making = [file for file in making if titles[file] in wanted]
     return replace(_read(declared.name, declared.reader, making, place, declared.describe, beside), absent=absent)
 
@@ -344,77 +345,3 @@ def collection_of(file: Path) -> str | None:
         return None
     declared = (one for one in DECLARED.values() if not isinstance(one.reader, Plain))
     return next((one.name for one in declared if one.reader.recognises(file, head)), None)
-
-
-def _selected(
-    found: list[Task], tasks: Sequence[str] | None, name: str, base: Path, skip: bool
-) -> tuple[list[Task], tuple[str, ...]]:
-    titles = [task.name.partition("/")[2] for task in found]
-    wanted, absent = _chosen(titles, tasks, name, base, base, skip)
-    return [task for task, title in zip(found, titles, strict=True) if title in wanted], absent
-
-
-def _chosen(
-    titles: Sequence[str], tasks: Sequence[str] | None, name: str, place: Path, base: Path, skip: bool
-) -> tuple[set[str], tuple[str, ...]]:
-    """Which titles are asked for, and which names of list files are not there."""
-    if tasks is None:
-        return set(titles), ()
-    there = set(titles)
-    wanted: set[str] = set()
-    absent: list[str] = []
-    for asked in [tasks] if isinstance(tasks, str) else tasks:
-        bare = asked.removeprefix(f"{name}/")
-        listing = _list_file(asked, place, base)
-        if listing is not None:
-            listed = [line.strip().removeprefix(f"{name}/") for line in _lines_of(listing)]
-            wanted.update(there.intersection(listed))
-            absent += [title for title in listed if title not in there]
-        elif matches := fnmatch.filter(titles, bare):
-            wanted.update(matches)
-        elif skip:
-            absent.append(bare)
-        else:
-            close = difflib.get_close_matches(bare, titles, n=1)
-            hint = (
-                f"Did you mean {close[0]!r}?" if close else f"There are {len(titles)} tasks; `instil tasks list {name}`"
-            )
-            where = "" if place == base else f" at {place}"  # tasks of one's own and of plug-ins lie in no folder
-            raise AbsentError(f"collection {name!r} has no task {asked!r}{where}", remedy=hint)
-    if not wanted:
-        raise AbsentError(
-            f"none of the {len(absent)} listed tasks is at {place}", remedy="Give a list of tasks that are there"
-        )
-    if absent:
-        log.info("%s: %d listed tasks are not at %s", name, len(absent), place)
-    return wanted, tuple(absent)
-
-
-def _list_file(asked: str, place: Path, base: Path) -> Path | None:
-    """The file that an entry names, looked for from the root, the collection's folder and the folder above it."""
-    if not asked.endswith((".txt", ".list")):
-        return None
-    for folder in (base, place, place.parent):
-        if (folder / asked).is_file():
-            return folder / asked
-    raise AbsentError(f"no list of tasks at {base / asked}", remedy="Give its path from the data root")
-
-
-def names_listed(file: str, root: Path) -> list[str]:
-    """The lines of a file that lists tasks, looked for from the root, then from the working folder.
-
-    Raises:
-        AbsentError: if it is not there.
-        DataError: if it is no text.
-    """
-    listing = _list_file(file, Path(), root)
-    return [] if listing is None else [line.strip() for line in _lines_of(listing)]
-
-
-def _lines_of(listing: Path) -> list[str]:
-    lines = []
-    for number, line in Source(listing).lines():
-        if isinstance(line, Damage):
-            raise DataError(f"{listing}, line {number}: {line}", remedy="Give a UTF-8 text with a task name a line")
-        lines.append(line)
-    return lines
