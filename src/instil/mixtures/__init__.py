@@ -9,7 +9,6 @@ mixture.py   mixture[i]
 load.py      recipe -> mixture
 held_out.py  tasks, clusters and their siblings that are kept out; random subsets
 filters.py   tasks by licence and language
-first.py     the first rows of a task
 boundary.py  the line between what is read and what is written, for every tokenizer
 encode.py    prompt -> token ids, and which of them are trained on
 packing.py   encoded prompts -> rectangles

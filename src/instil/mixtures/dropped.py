@@ -17,17 +17,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from instil import overlap
 from instil.fingerprint import fingerprint, fingerprint_file
 from instil.mixtures import duplicates
-from instil.records import Example
 from instil.runs import write_json
 from instil.tasks.cache import code, folder
+from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
     from instil.tasks.task import Task
@@ -43,26 +42,6 @@ class DropList:
     """Rows of all tasks together."""
     rows: Mapping[str, Sequence[int]]
     """Numbers of the rows that go, by task, rising."""
-
-
-class Kept(Sequence[Example]):
-    """Some rows of a task, read as lazily as the task's own."""
-
-    def __init__(self, rows: Sequence[Example], kept: NDArray[np.int64]) -> None:
-        self._rows, self._kept = rows, kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        """The index-th row that is left."""
-        if isinstance(index, slice):
-            return [self._rows[row] for row in self._kept[index].tolist()]
-        return self._rows[int(self._kept[index])]
 
 
 def drop_duplicates(sources: Sequence[Sequence[Task]], mode: Mode) -> tuple[list[list[Task]], list[str]]:
@@ -136,4 +115,4 @@ def _without(task: Task, rows: Sequence[int]) -> Task:
         return task
     kept = np.setdiff1d(np.arange(len(task.examples)), np.asarray(rows, np.int64))
     content = fingerprint(["without", task.fingerprint, list(rows)])
-    return replace(task, examples=Kept(task.examples, kept), content=content)
+    return replace(task, examples=SomeRows(task.examples, kept), content=content)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from instil.errors import AbsentError, DataError, RecipeError
 from instil.mixtures import filters, held_out
-from instil.mixtures.first import First
 from instil.mixtures.mixture import Mixture
 from instil.mixtures.spec import MixtureSpec, SourceSpec
 from instil.mixtures.weights import Branch, fits
 from instil.recipe import load_yaml, parse
+from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
     from instil.tasks.registry import Collection
@@ -247,9 +247,10 @@ def _limited(branch: Branch) -> Branch:
         if limit is None or isinstance(tasks, Branch):
             sources.append(tasks)
         else:
+            first = range(limit)
             sources.append(
                 tuple(
-                    task if len(task.examples) <= limit else replace(task, examples=First(task.examples, limit))
+                    task if len(task.examples) <= limit else replace(task, examples=SomeRows(task.examples, first))
                     for task in tasks
                 )
             )

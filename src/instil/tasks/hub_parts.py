@@ -11,19 +11,19 @@ The rows of a part are found once, by its columns in Arrow, and kept as their nu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from instil.errors import DataError
 from instil.fingerprint import fingerprint
-from instil.records import Example
 from instil.tasks.hub import Rows, open_hub
 from instil.tasks.hub_loading import configurations
+from instil.tasks.some_rows import SomeRows
 from instil.tasks.task import Task
 from instil.tasks.template_file import TemplateFile
 
@@ -32,30 +32,6 @@ if TYPE_CHECKING:
 
 Where = Mapping[str, str | Sequence[str]]
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Part(Sequence[Example]):
-    """Some rows of a data set, by their numbers."""
-
-    rows: Rows
-    places: NDArray[np.int64]
-    content: str = ""
-    """Names the rows, so that nobody needs to read them all for that."""
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self.rows[int(place)] for place in self.places[index]]
-        return self.rows[int(self.places[index])]
 
 
 def open_parts(
@@ -113,7 +89,7 @@ def _by_column(
     rows, mark = _rows(whole), _mark(where)
     parts = _parts(rows, column, _matching(rows, where, whole.name), whole.name)
     pool = _pool(whole, where)
-    worked = {} if pool is None else _parts(pool.rows, column, pool.places, whole.name)
+    worked = {} if pool is None else _parts(pool[0], column, pool[1], whole.name)
     found = []
     for name, places in parts.items():
         if len(places) and (tasks is None or _fits(name, path, tasks)):
@@ -124,8 +100,8 @@ def _by_column(
                     whole,
                     name=f"{whole.name}{mark}/{name}",
                     cluster=name,
-                    examples=Part(rows, places),
-                    exemplars=Part(pool.rows, shown, content) if pool is not None and len(shown) else None,
+                    examples=SomeRows(rows, places),
+                    exemplars=SomeRows(pool[0], shown, content) if pool is not None and len(shown) else None,
                     source=name,
                     content=content,
                 )
@@ -153,19 +129,19 @@ def _chosen(task: Task, where: Where) -> Task:
     places = _matching(rows, where, task.name)
     content = fingerprint([task.content, _plain(where)])
     pool = _pool(task, where)
-    exemplars = None if pool is None else replace(pool, content=content)
+    exemplars = None if pool is None else SomeRows(*pool, content)
     return replace(
-        task, name=f"{task.name}{_mark(where)}", examples=Part(rows, places), exemplars=exemplars, content=content
+        task, name=f"{task.name}{_mark(where)}", examples=SomeRows(rows, places), exemplars=exemplars, content=content
     )
 
 
-def _pool(task: Task, where: Where) -> Part | None:
-    """The train split's rows that are as asked: a worked example is of the same kind as what is asked; None if none."""
+def _pool(task: Task, where: Where) -> tuple[Rows, NDArray[np.int64]] | None:
+    """The train split and its rows that are as asked, if any: a worked example is of the kind of what is asked."""
     pool = task.exemplars
     if not isinstance(pool, Rows):
         return None
     try:
-        return Part(pool, _matching(pool, where, task.name))
+        return pool, _matching(pool, where, task.name)
     except DataError:  # none of them holds these values
         return None
 

@@ -311,7 +311,10 @@ def _readings(
     origin: dict[str, Path] = {}
     for file in paths:
         reading = reader.read(file)
-        tasks = []
+        tasks: list[Task] = []
+        # A reader that joins files names them itself.
+        unnamed = any(not task.files for task in reading.tasks)
+        named = (SourceFile(str(file), Source(file).sha256()),) if unnamed else ()
         for task in map(describe, reading.tasks):
             if task.name in origin:
                 both = f"{origin[task.name]} and {file}"
@@ -319,8 +322,7 @@ def _readings(
                     f"two files make task {task.name!r}: {both}", remedy="Keep one of them, or give its path"
                 )
             origin[task.name] = file
-            # A reader that joins files names them itself.
-            tasks.append(task if task.files else replace(task, files=(SourceFile(str(file), Source(file).sha256()),)))
+            tasks.append(task if task.files else replace(task, files=named))
         yield file, replace(reading, tasks=tasks)
 
 

@@ -28,8 +28,7 @@ from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
 from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import with_pool
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 CITATION = "Bai et al. 2022, Training a Helpful and Harmless Assistant with RLHF, arXiv:2204.05862"
 
@@ -49,23 +48,19 @@ class HhRlhf:
 
     def read(self, path: Path) -> Reading:
         """One task with every pair that can be compared."""
-        source, reading = Source(path), Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"hh-rlhf/{title(path)}",
-                cluster="Preferences",
-                collection="hh-rlhf",
-                templates=PREFERENCES,
-                examples=examples,
-                metrics=("accuracy",),
-                licence="MIT",
-                source="Anthropic hh-rlhf",
-                citation=CITATION,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, _examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="hh-rlhf",
+            title=title(path),
+            cluster="Preferences",
+            templates=PREFERENCES,
+            metrics=("accuracy",),
+            licence="MIT",
+            source="Anthropic hh-rlhf",
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -22,8 +22,7 @@ from instil.tasks.readers.conversation import Messages, joined_roles, message, n
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
 from instil.tasks.readers.rows import csv_rows, examples_of, first_csv_rows
 from instil.tasks.readers.source import Damage, Source
-from instil.tasks.readers.splits import with_pool
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 
 HEADER = ("user 1 personas", "user 2 personas", "best generated conversation")
 CITATION = "Jandaghi et al. 2023, Faithful Persona-based Conversational Dataset Generation, arXiv:2312.10007"
@@ -45,23 +44,18 @@ class PersonaChat:
 
     def read(self, path: Path) -> Reading:
         """One task with every conversation."""
-        source, reading = Source(path), Reading(self.name)
-        examples = _examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"persona-chat/{source.stem}",
-                cluster="Dialogue",
-                collection="persona-chat",
-                templates=(Dialogue(),),
-                examples=examples,
-                metrics=("rouge_l",),
-                licence="CC BY 4.0",
-                source="Synthetic-Persona-Chat",
-                citation=CITATION,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, _examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            _examples,
+            collection="persona-chat",
+            cluster="Dialogue",
+            templates=(Dialogue(),),
+            metrics=("rouge_l",),
+            licence="CC BY 4.0",
+            source="Synthetic-Persona-Chat",
+            citation=CITATION,
+        )
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:

@@ -24,8 +24,7 @@ from instil.tasks.readers.listed import items_of
 from instil.tasks.readers.reading import Reading, RowProblem, as_text, text_in, texts_in
 from instil.tasks.readers.rows import examples_of, headed_rows, objects_in
 from instil.tasks.readers.source import HEAD_BYTES, Damage, Source, as_row, parsed
-from instil.tasks.readers.splits import with_pool
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 from instil.tasks.template import Template
 
 TEMPLATE = Template(
@@ -67,25 +66,20 @@ class Plain:
 
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
-        source = Source(path)
-        parquet = is_parquet(source.head()) if path.stat().st_size else False
-        reading = Reading("parquet" if parquet else self.name)
-        examples = self._examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"{self.collection}/{source.stem}",
-                cluster=source.stem,
-                collection=self.collection,
-                templates=(TEMPLATE,),
-                examples=examples,
-                metrics=("exact_match", "rouge_l"),
-                licence="not stated",
-                language="not stated",
-                source=path.name,
-                content=source.sha256() + json.dumps(dict(self.map), sort_keys=True),
-            )
-            reading.tasks.append(with_pool(task, path, self._examples))
-        return reading
+        parquet = is_parquet(Source(path).head()) if path.stat().st_size else False
+        return read_split(
+            "parquet" if parquet else self.name,
+            path,
+            self._examples,
+            collection=self.collection,
+            also=json.dumps(dict(self.map), sort_keys=True),
+            cluster=Source(path).stem,
+            templates=(TEMPLATE,),
+            metrics=("exact_match", "rouge_l"),
+            licence="not stated",
+            language="not stated",
+            source=path.name,
+        )
 
     def _examples(self, path: Path, reading: Reading) -> list[Example]:
         return examples_of(rows_of(path), self.fields_of, reading)

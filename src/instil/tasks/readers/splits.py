@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +57,15 @@ def pool(file: Path | None, examples: Callable[[Path, Reading], list[Example]]) 
     return [Example(f"{split}-{example.key}", example.fields) for example in found] or None
 
 
-def with_pool(task: Task, path: Path, examples: Callable[[Path, Reading], list[Example]]) -> Task:
-    """The task of a split's file, its worked examples those of the train split where one lies beside it."""
-    train = train_beside(path)
-    found = pool(train, examples)
-    if found is None:
-        return task
-    files = source_files((path, train))
-    return replace(task, exemplars=found, content=fingerprint([task.content, content_of(files)]), files=files)
-
-
 def read_split(
     reader: str,
     path: Path,
     examples: Callable[[Path, Reading], list[Example]],
     *,
     collection: str,
+    title: str = "",
     train: Path | None = None,
+    also: str = "",
     **facts: Any,
 ) -> Reading:
     """One task of all rows of a file, its worked examples those of the train split.
@@ -83,8 +74,10 @@ def read_split(
         reader: the format's name.
         path: the file.
         examples: reads a file of the format.
-        collection: what the task belongs to; it is called after the file.
+        collection: what the task belongs to.
+        title: what it is called; as the file is, by default.
         train: the file of the train split, where it is not named like this one.
+        also: what decides the rows besides the files.
         facts: what else a `Task` says: cluster, templates, metrics, licence, ...
     """
     reading = Reading(reader)
@@ -94,11 +87,11 @@ def read_split(
         files = source_files((path, train))
         reading.tasks.append(
             Task(
-                name=f"{collection}/{Source(path).stem}",
+                name=f"{collection}/{title or Source(path).stem}",
                 collection=collection,
                 examples=rows,
                 exemplars=pool(train, examples),
-                content=content_of(files),
+                content=content_of(files) + also,
                 files=files,
                 **facts,
             )

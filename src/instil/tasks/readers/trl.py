@@ -24,9 +24,7 @@ from instil.tasks.readers.conversation import Messages, as_messages, is_messages
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
 from instil.tasks.readers.rows import examples_of
-from instil.tasks.readers.source import Source
-from instil.tasks.readers.splits import with_pool
-from instil.tasks.task import Task
+from instil.tasks.readers.splits import read_split
 from instil.tasks.template import Renderer
 
 
@@ -48,23 +46,18 @@ class Trl:
 
     def read(self, path: Path) -> Reading:
         """One task with every whole row."""
-        source, reading = Source(path), Reading(self.name)
-        examples = self._examples(path, reading)
-        if examples:
-            task = Task(
-                name=f"{self.name}/{source.stem}",
-                cluster=self.cluster,
-                collection=self.name,
-                templates=self.templates,
-                examples=examples,
-                metrics=self.metrics,
-                licence="not stated",
-                language="not stated",
-                source=path.name,
-                content=source.sha256(),
-            )
-            reading.tasks.append(with_pool(task, path, self._examples))
-        return reading
+        return read_split(
+            self.name,
+            path,
+            self._examples,
+            collection=self.name,
+            cluster=self.cluster,
+            templates=self.templates,
+            metrics=self.metrics,
+            licence="not stated",
+            language="not stated",
+            source=path.name,
+        )
 
     def _examples(self, path: Path, reading: Reading) -> list[Example]:
         return examples_of(rows_of(path), self.fields, reading)
