@@ -12,7 +12,7 @@ import yaml
 from instil.experiments.shapes import SENTINELS
 from instil.fingerprint import fingerprint_file
 from instil.models.loading import LoadedModel, load
-from instil.pocket.bases import BASES, FORM, PocketText, folder, own_form
+from instil.pocket.bases import BASES, FORM, PocketText, folder, own_form, small
 from instil.pocket.chains import Chain, single, singles
 from instil.pocket.lexicon import every_word
 from instil.pocket.skills import SKILLS, Skill
@@ -29,6 +29,8 @@ SHA256 = {
     "seq2seq": "813c8f76e1daec82fef55f44afeee8c948e5527f2c6dbe804e7155170908a17a",
     "masked": "d52b4b5f2d98af15d04f3d7bdd35dab1ea81b295abc49692e915add22442658e",
 }
+
+SMALL_SHA256 = "0a8cac92728706bb812894c96946396c271c7b7e5ba2337cce83a95ef9eef797"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def test_each_base_is_in_the_package_and_at_most_8_mb(architecture: Architecture
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_weights_are_those_that_the_figures_were_taken_with(architecture: Architecture) -> None:
     assert fingerprint_file(folder(architecture) / "model.safetensors") == SHA256[architecture]
+
+
+def test_the_small_base_is_the_rung_of_the_ladder_that_its_recipe_makes(repository: Path) -> None:
+    assert fingerprint_file(small() / "model.safetensors") == SMALL_SHA256
+    details = json.loads((small() / "instil.json").read_text("utf-8"))["pretraining"]
+    recipe = yaml.safe_load((repository / "recipes" / "ladder" / "causal-0.3m.yaml").read_text("utf-8"))
+    assert {key: details["pretraining"][key] for key in recipe["pretraining"]} == recipe["pretraining"]
+    model = load("pocket-0.3m")
+    assert model.parameters < load("pocket").parameters / 4
+    right = own_form(model, singles(), count=3)
+    assert sum(map(sum, right.values())) / sum(map(len, right.values())) > 0.65
 
 
 def test_each_base_writes_prompts_as_the_pocket_does(each: LoadedModel) -> None:

@@ -2,10 +2,11 @@
 
     folder()            the pocket's causal base, inside the installed package
     folder("seq2seq")   its encoder-decoder base; and "masked" the one that finds masked words
+    small()             a causal base of a fifth of the size, for questions about size
     PocketText()[12]    "she had cat dog fox and wrote the reverse: fox dog cat."
 
-`instil pretrain recipes/pocket-base.yaml` makes the causal base, `pocket-base-seq2seq.yaml` and
-`pocket-base-masked.yaml` the others; nothing but this text was ever in them.
+`instil pretrain recipes/pocket-base.yaml` makes the causal base, `pocket-base-seq2seq.yaml`,
+`pocket-base-masked.yaml` and `ladder/causal-0.3m.yaml` the others; nothing but this text was ever in them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ _RECIPES: Mapping[Architecture, str] = {
 }
 
 
+def small() -> Path:
+    """Where the pocket's small causal base lies, installed as `pocket-0.3m`."""
+    return _lying("causal-0.3m", "ladder/causal-0.3m")
+
+
 def seq2seq() -> Path:
     """Where the pocket's encoder-decoder base lies."""
     return folder("seq2seq")
@@ -62,11 +68,14 @@ def folder(architecture: Architecture = "causal") -> Path:
     Raises:
         ModelError: if the package was installed without it.
     """
-    path = Path(str(files("instil.pocket") / "weights" / architecture))
+    return _lying(architecture, _RECIPES[architecture])
+
+
+def _lying(name: str, recipe: str) -> Path:
+    path = Path(str(files("instil.pocket") / "weights" / name))
     if not (path / "model.safetensors").is_file():
-        recipe = _RECIPES[architecture]
         raise ModelError(
-            f"the embedded {architecture} base is not in this installation",
+            f"the embedded {name} base is not in this installation",
             remedy=f"Install the package whole, or make it: instil pretrain recipes/{recipe}.yaml --out runs/{recipe}",
         )
     return path
