@@ -332,7 +332,7 @@ def _expanded_tail(count: int) -> float:
 
 
 @cache
-def student_t(freedom: int) -> float:
+def student_t(freedom: float) -> float:
     """The 97.5% quantile of Student's t, from its density after t = sqrt(freedom) * tan(angle)."""
     angles = np.linspace(0.0, np.pi / 2, 200_001)
     density = np.cos(angles) ** (freedom - 1)

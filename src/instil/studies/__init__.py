@@ -1,0 +1,1 @@
+"""Studies: the claims of the field as questions, answered by controlled experiments."""
