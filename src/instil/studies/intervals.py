@@ -94,10 +94,11 @@ def crossed(scores: Scores[Seed], *, least: float = 0.0, most: float = 1.0) -> I
     n = sum(max(len(tasks.get(name, ())) for tasks in there.values()) for name in names)
     if len(there) == 1:
         return _of_one_seed(next(iter(there.values())), least)
+    covers: tuple[str, ...] = ("seeds", "tasks", "items")
     if len(names) == 1:
         table, covers = _items_by_seed([tasks[names[0]] for tasks in there.values()]), ("seeds", "items")
     else:
-        table, covers = _table(there, names), ("seeds", "tasks", "items")
+        table = _table(there, names)
     centre = float(np.nanmean(table))
     if float(np.nanmax(table) - np.nanmin(table)) < 1e-12:
         low, high = _unmoved(centre, n, least)
@@ -159,7 +160,7 @@ def _half_width(table: Floats) -> float:
     parts = _variance_parts(table)
     if parts is None:  # neither kind comes twice: cells are all there is
         cells = table[~np.isnan(table)]
-        return student_t(max(1, len(cells) - 1)) * float(cells.std(ddof=1)) / len(cells) ** 0.5
+        return float(student_t(max(1, len(cells) - 1)) * cells.std(ddof=1) / len(cells) ** 0.5)
     rows, columns, rest = parts
     variance = rows + columns + rest
     held = ~np.isnan(table)
@@ -167,7 +168,7 @@ def _half_width(table: Floats) -> float:
     squares = (rows + rest, height - 1), (columns + rest, width - 1), (rest, max(1, count - height - width + 1))
     freedom = variance**2 / sum(square**2 / free for square, free in squares)
     # Rounded down, so that few quantiles are ever computed.
-    return student_t(max(1.0, int(freedom * 10) / 10)) * variance**0.5
+    return student_t(max(1.0, int(freedom * 10) / 10)) * float(variance**0.5)
 
 
 def _variance_parts(table: Floats) -> tuple[float, float, float] | None:

@@ -20,13 +20,20 @@ class Gain(Protocol):
     """A difference with its 95% interval: a study's `Interval` or the `Estimate` of a single run."""
 
     @property
-    def score(self) -> float: ...
+    def score(self) -> float:
+        """The mean difference."""
+
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """Where its 95% interval begins."""
+
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """Where it ends."""
+
     @property
-    def n(self) -> int: ...
+    def n(self) -> int:
+        """Items behind it."""
 
 
 def decide(gain: Gain, smallest: float) -> Verdict:
