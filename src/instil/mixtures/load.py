@@ -4,8 +4,9 @@ load_mixture("recipes/real-mix.yaml", data="../shared/data")[0]
 load_mixture({"sources": [{"collection": "jsonl", "path": "my.jsonl", "map": {"inputs": "question"}}]})[0]
 
 Every source is opened; then tasks are left out, in this order: by licence, by language, those held out, those outside
-of a random subset; then rows that hold items of a test, and repeated rows. What is left is weighed (weights.py). A
-nested mixture goes through the same by its own rules before it becomes a part of the outer one.
+of a random subset; of the others, templates beyond those asked for; then rows that hold items of a test, and repeated
+rows. What is left is weighed (weights.py). A nested mixture goes through the same by its own rules before it becomes a
+part of the outer one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from instil.errors import AbsentError, DataError, RecipeError
 from instil.mixtures import filters, held_out
 from instil.mixtures.mixture import Mixture
+from instil.mixtures.some_templates import with_some_templates
 from instil.mixtures.spec import MixtureSpec, SourceSpec
 from instil.mixtures.weights import Branch, fits
 from instil.recipe import load_yaml, parse
@@ -212,6 +214,8 @@ class _Loader:
             )
         if (part := spec.subset) is not None:
             branch = self._without(branch, lambda tasks: held_out.subset(tasks, part), "outside of the subset")
+        if (count := spec.templates_per_task) is not None:
+            branch = branch.each(lambda task: with_some_templates(task, count, draw=spec.templates_draw))
         if spec.hold_out.examples:
             branch = branch.each(lambda task: self._part_of(task, spec.hold_out.examples))
         if spec.limit is not None or any(source.limit is not None for source in spec.sources):

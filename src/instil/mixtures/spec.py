@@ -187,6 +187,11 @@ class MixtureSpec(Section):
     """Tasks and clusters that are kept out."""
     subset: Subset | None = None
     """Only a random part of the tasks, for studies of their number."""
+    templates_per_task: int | None = Field(default=None, ge=1)
+    """At most so many templates of each task, and of each kind (direct, chain of thought, inverted), drawn by key for
+    every task by itself; all by default. What fewer keep, more keep too."""
+    templates_draw: int = 0
+    """Which draw of templates: other numbers give other ones."""
     licence: list[LicenceClass] | None = None
     """Only tasks whose licence is of these classes: permissive, copyleft, non-commercial, custom, unknown."""
     language: list[str] | None = None
