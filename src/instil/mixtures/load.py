@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from instil.errors import AbsentError, DataError, RecipeError
 from instil.mixtures import filters, held_out
 from instil.mixtures.mixture import Mixture
+from instil.mixtures.shuffled import shuffled
 from instil.mixtures.some_templates import with_some_templates
 from instil.mixtures.spec import MixtureSpec, SourceSpec
 from instil.mixtures.weights import Branch, fits
@@ -229,6 +230,10 @@ class _Loader:
             self.remarks += remarks
             left = {task.name: task for task in tasks}
             branch = branch.each(lambda task: left.get(task.name))
+        if spec.shuffle is not None:  # the last, so that no target comes from a row that is left out
+            given = shuffled(list(branch.tasks), spec.shuffle, seed=spec.seed)
+            branch = branch.each(lambda task: given[task.name])
+            self.remarks.append(f"shuffle: {spec.shuffle}: every target is that of another row, which is a control")
         return branch
 
     def _decontaminated(self, branch: Branch) -> Branch:

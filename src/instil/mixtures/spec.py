@@ -204,6 +204,10 @@ class MixtureSpec(Section):
     """Suites, by name or file: rows that hold one of their items, word for word, nearly or in good part, are left out
     (`instil contamination` says which and why)."""
 
+    shuffle: Literal["targets", "tasks"] | None = None
+    """A control, not a way to tune: every prompt gets the target of another row. `targets`: of its own task; `tasks`:
+    of another task, so that instruction and answer do not belong together. What is held out stays as it is."""
+
     _settings = field_validator("settings")(_known_settings)
 
     @model_validator(mode="before")
