@@ -213,7 +213,7 @@ class RunFolder:
                 run.say(f"nothing to resume in {path}: starting from the beginning")
             before = run._facts().get("execution", {}) if known else {}
             mark = {"recipe": _recipe_mark(recipe, changeable), "inputs": dict(inputs)}
-            facts = {**mark, "versions": _versions(), "machine": _machine(), "execution": before}
+            facts = {**mark, "versions": versions(), "machine": machine(), "execution": before}
             write_json(path / "fingerprint.json", facts)
             write_text(path / "recipe.yaml", _yaml(recipe))
         except BaseException:
@@ -244,9 +244,7 @@ class RunFolder:
 
     def _warn_of_versions(self) -> None:
         before = self._facts()
-        self._warn_of_changes(
-            {**before.get("versions", {}), **before.get("machine", {})}, {**_versions(), **_machine()}
-        )
+        self._warn_of_changes({**before.get("versions", {}), **before.get("machine", {})}, {**versions(), **machine()})
 
     def _warn_of_changes(self, before: Mapping[str, object], now: Mapping[str, object]) -> None:
         for name, old in before.items():
@@ -388,7 +386,8 @@ def _short(value: object) -> str:
     return "nothing" if value is None else str(value)[:24]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Python and what decides the last digits of a result, with their versions."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -396,7 +395,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """The system and the processor, in words."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

@@ -31,6 +31,7 @@ from instil.cli import (
     quickstart,
     recipe,
     scores,
+    study,
     suites,
     tasks,
     tune,
@@ -99,6 +100,7 @@ app.command("suites")(suites.suites)
 app.command("chat")(chat.chat)
 app.command("merge")(merge.merge)
 app.command("pretrain")(pretrain.pretrain)
+app.add_typer(study.app, name="study")
 app.add_typer(recipe.app, name="recipe")
 
 

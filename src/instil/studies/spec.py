@@ -80,7 +80,8 @@ class StudySpec(Section):
         raw = override(self.recipe, [])  # a copy that shares nothing
         raw |= {"name": self.name, "seed": seed, "model": {**_mapping(raw.get("model")), "path": model}}
         for part in ("mixture", "tuning"):  # a seed of their own would make every seed of the study the same run
-            raw[part] = {key: value for key, value in raw.get(part, {}).items() if key != "seed"}
+            if isinstance(raw.get(part), dict):
+                raw[part].pop("seed", None)
         if self.data is not None:
             raw["data"] = self.data
         for key, value in (changes or {}).items():

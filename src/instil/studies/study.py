@@ -1,0 +1,199 @@
+"""One study from its file to its page.
+
+    spec ─▶ grid ─▶ engine ─▶ Results ─▶ analyse ─▶ StudyReport
+                     │          │                     │
+    OUT/  study.yaml runs/      results.parquet .csv  study.json verdict.json index.html figures/
+          fingerprint.json      items.parquet
+
+The same command on the same folder goes on: finished runs are found, the page is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from instil.errors import RunError
+from instil.fingerprint import fingerprint
+from instil.recipe import dump_yaml
+from instil.runs import disk_errors, lock_folder, machine, versions, write_json, write_text
+from instil.studies.progress import Watch, unwatched
+from instil.studies.questions import question_of
+
+if TYPE_CHECKING:
+    from instil.reports.study_report import StudyReport
+    from instil.studies.spec import StudySpec
+    from instil.studies.table import Results
+
+Say = Callable[[str], None]
+
+#: Keys of a study file that decide no number of it.
+_DECIDE_NOTHING = frozenset({"name", "workers", "data"})
+
+
+def answer(
+    spec: StudySpec,
+    out: Path,
+    *,
+    runs: Path | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    watch: Watch = unwatched,
+    say: Say = print,
+    command: str = "",
+) -> StudyReport:
+    """Carry a study out in a folder, or go on with it, and write what it found.
+
+    Args:
+        spec: the study.
+        out: the folder of the study.
+        runs: where its runs lie, so that several studies can share them; `out/runs` by default.
+        workers: runs at a time; what the study file says by default.
+        engine: `local` or `ray`.
+        watch: is told how far the grid is.
+        say: shows a line to the person.
+        command: how it was started, for the page.
+
+    Raises:
+        InstilError: if the study cannot be carried out, or no run of it could be finished.
+    """
+    from instil.studies.engine import carry_out  # imports torch
+
+    begun = time.monotonic()
+    question = question_of(spec.question)
+    grid = question.grid(spec)
+    with _folder_of(spec, out):
+        results = carry_out(
+            grid,
+            out,
+            runs=runs,
+            workers=workers or spec.workers,
+            threads=spec.threads,
+            engine=engine,
+            data=None if spec.data is None else Path(spec.data),
+            watch=watch,
+            say=say,
+        )
+        carried_out = time.monotonic()
+        refuse_nothing(results)
+        report = question.analyse(spec, results)
+        report["missing"] = [*report.get("missing", ()), *missing_lines(results)]
+        report.setdefault("choices", choices(spec))
+        phases = {"runs": carried_out - begun, "analysis": time.monotonic() - carried_out}
+        report["made"] = {
+            "command": command,
+            "recipe": dump_yaml(spec),
+            "fingerprint": study_fingerprint(spec),
+            "versions": versions(),
+            "machine": ", ".join([*machine().values(), f"{spec.threads} threads a run"]),
+            "phases": phases,
+            "seconds": time.monotonic() - begun,
+            **report.get("made", {}),
+        }
+        write_report(report, out)
+    return report
+
+
+def write_report(report: StudyReport, out: Path) -> None:
+    """`study.json` and `verdict.json` for machines, `index.html` and `figures/` for people."""
+    from instil.reports.study import write_study
+
+    write_json(out / "study.json", report)
+    write_json(out / "verdict.json", report["verdict"])
+    write_study(report, out)
+
+
+def read_report(out: Path) -> StudyReport:
+    """The report of a finished study.
+
+    Raises:
+        RunError: if there is none.
+    """
+    try:
+        found = json.loads((out / "study.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or "verdict" not in found:
+        raise RunError(
+            f"{out} holds no finished study",
+            remedy="Give the --out of one, or finish it with the command that began it",
+        )
+    report: StudyReport = found  # type: ignore[assignment]
+    return report
+
+
+def study_fingerprint(spec: StudySpec) -> str:
+    """Names everything that a study's file decides."""
+    plain = spec.model_dump(mode="json")
+    return fingerprint({key: value for key, value in plain.items() if key not in _DECIDE_NOTHING})
+
+
+def choices(spec: StudySpec) -> list[list[str]]:
+    """Every key of the study file but its recipe: what was fixed before the first run."""
+    plain = spec.model_dump(mode="json")
+    return [[key, _in_words(value)] for key, value in plain.items() if key not in {"recipe", "workers"}]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_in_words(item) for item in value) or "none"
+    return "default" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def missing_lines(results: Results) -> list[str]:
+    """A sentence for each run that gave nothing."""
+    return [f"{one.run} {one.state}: {one.reason}" for one in results.missing]
+
+
+def refuse_nothing(results: Results) -> None:
+    """Refuse to answer from no run at all.
+
+    Raises:
+        RunError: if every run failed.
+    """
+    if results.missing and len(results.missing) == len(results.runs_asked):
+        failed = next(one for one in results.missing if one.state == "failed")
+        raise RunError(
+            f"none of {len(results.missing):,} runs could be finished; {failed.run}: {failed.reason}",
+            remedy="Correct that, and give the same command again",
+        )
+
+
+@contextmanager
+def _folder_of(spec: StudySpec, out: Path) -> Iterator[None]:
+    """Hold the folder of a study, which says what it is of before its first run.
+
+    Raises:
+        RunError: if something else lies there, another question's study, or another process is at it.
+    """
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with lock_folder(out):
+        mark = out / "fingerprint.json"
+        strangers = [path.name for path in sorted(out.iterdir()) if path.name not in {".lock", "runs"}]
+        if strangers and not mark.is_file():
+            raise RunError(
+                f"{out} is not empty and holds no study (it has {strangers[0]})", remedy="Give another --out"
+            )
+        try:
+            before = json.loads(mark.read_text("utf-8")).get("question") if strangers else spec.question
+        except (OSError, ValueError):
+            before = None
+        if before != spec.question:
+            told = f"a study of {before!r}" if before else "something else"
+            raise RunError(f"{out} holds {told}, not of {spec.question!r}", remedy="Give another --out")
+        write_text(out / "study.yaml", dump_yaml(spec))
+        write_json(
+            mark,
+            {
+                "question": spec.question,
+                "study": study_fingerprint(spec),
+                "versions": versions(),
+                "machine": machine(),
+            },
+        )
+        yield
