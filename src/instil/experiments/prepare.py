@@ -15,6 +15,7 @@ from instil.evaluation.suite import Suite
 from instil.experiments.forgetting import parted, text_of
 from instil.experiments.measure import open_suites, refuse_leaks
 from instil.experiments.recipe import Recipe
+from instil.experiments.scratch import refuse_adapters, with_fresh_weights
 from instil.experiments.texts import Documents
 from instil.experiments.texts import replay as replay_from
 from instil.experiments.validation import Validating, Validation, open_validation
@@ -98,6 +99,9 @@ def prepare(recipe: Recipe, *, text: Documents | None = None, strict: bool = Fal
     replayed, held_out = (None, []) if text is None else parted(text)
     asked = recipe.model
     loaded = load(asked.path, device=asked.device, dtype=asked.dtype)
+    if asked.from_scratch:
+        refuse_adapters(lora=recipe.tuning.lora is not None, trained=recipe.tuning.trained)
+        loaded = with_fresh_weights(loaded, seed=recipe.tuning.seed)
     loaded = _with_added_tokens(loaded, recipe)
     loaded = in_form(loaded, chat=asked.chat, answer_slots=asked.answer_slots)
     refuse_foreign_keys(loaded, recipe.tuning)

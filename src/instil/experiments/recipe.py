@@ -58,6 +58,9 @@ class ModelSpec(Section):
     answer_slots: int | None = Field(default=None, ge=1, le=64)
     """Masked models: the mask tokens that an answer has room in; with 1 it is one token, with more it ends with the end
     token. As the model was tuned before by default, and 1 where it was not. The tuned model remembers it."""
+    from_scratch: bool = False
+    """A control: the model's shape and tokenizer with fresh weights, drawn by `tuning.seed`, as if it had never been
+    pre-trained."""
     added_tokens: list[str] = Field(default_factory=list)
     """Tokens that the tokenizer gains where it does not have them, each embedded as the mean of all others. One in the
     form `<|...|>` is special: a chat template may write it, data cannot."""

@@ -131,7 +131,8 @@ def plan(
     bare = spec.model_copy(update={"replay_share": 0.0})
     flat = [piece for window in looked for piece in step_pieces(loaded, window, bare, layout, most)]
     times = spec.max_steps / count
-    tokens = sum(len(prompt.ids) for prompt in prompts) * times / (1.0 - spec.replay_share)
+    tokens = sum(len(prompt.ids) for prompt in prompts) * times
+    tokens /= 1.0 - spec.replay_share if spec.replay_share < 1 else 1.0
     typical = sorted(looked, key=lambda window: sum(len(prompt.ids) for prompt in window))[len(looked) // 2]
     pieces = step_pieces(loaded, typical, spec, layout, most, replay=replay)
     rate, activations = _measure(loaded, pieces, layout, spec)
@@ -141,7 +142,9 @@ def plan(
         steps=spec.max_steps,
         prompts=spec.max_steps * spec.prompts_per_step,
         tokens=round(tokens),
-        answer_tokens=round(sum(piece.targets for piece in flat if piece.kind == "loss") * times),
+        answer_tokens=round(
+            sum(piece.targets for piece in flat if piece.kind == "loss" and spec.replay_share < 1) * times
+        ),
         padded_share=1.0 - sum(piece.tokens for piece in flat) / sum(piece.size for piece in flat),
         pieces_per_step=len(flat) / count,
         longest_prompt=max(len(prompt.ids) for prompt in prompts),

@@ -60,8 +60,9 @@ class TuningSpec(LoopSpec):
     default. Answers of masked models have `model.answer_slots`."""
     layout: Literal["auto", "bucketed", "packed"] = "auto"
     """`auto` packs on a GPU and buckets by length on a CPU, where long rows are slow."""
-    replay_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of a step's tokens that is pre-training text, against forgetting: 0.5 is as much text as prompts."""
+    replay_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of a step's tokens that is pre-training text, against forgetting: 0.5 is as much text as prompts. 1 is a
+    control: a step reads as many tokens of text as its prompts have, and no prompt."""
     replay_weight: float = Field(default=1.0, ge=0)
     """What the mean loss of the replayed text is multiplied by before it is added to that of the answers."""
     replay_row_tokens: int = Field(default=256, ge=2)
@@ -227,7 +228,9 @@ def step_pieces(
         hidden = masked_words(others, spec.mlm_targets, tokens_per_batch, specials, seed=seed, step=step)
         pieces += _pieces(hidden, loaded, kind="mlm_loss", weight=share / (1.0 - share))
     if spec.replay_share:
-        tokens = round(sum(piece.tokens for piece in pieces) * spec.replay_share / (1.0 - spec.replay_share))
+        read = sum(piece.tokens for piece in pieces)
+        tokens = read if spec.replay_share == 1 else round(read * spec.replay_share / (1.0 - spec.replay_share))
+        pieces = [] if spec.replay_share == 1 else pieces
         pieces += text_pieces(
             _documents(replay, step, tokens),
             loaded,
