@@ -4,7 +4,8 @@
     pocket/compositions/reverse+first    "... Show the steps."               -> "fox dog cat. So the answer is fox."
 
 What tuning may use and what is held out are two collections, `pocket` and `pocket-held-out`, so that no recipe mixes
-them up; the second is for evaluation only.
+them up; the second is for evaluation only. `pocket-options` is `pocket` row by row, each with the choices that settings
+with `-options` list.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Rows(Sequence[Example]):
     part: str
     """Training and evaluation draw from different parts."""
     size: int
+    options: bool = False
+    """Whether rows for tuning carry options too. It changes nothing else in them."""
 
     def __len__(self) -> int:
         return self.size
@@ -60,7 +63,7 @@ class Rows(Sequence[Example]):
         *middle, answer = self.chain.steps(text)
         fields: dict[str, object] = {"n": labelled(self.chain, dice), "x": text, "y": answer}
         fields["rationale"] = frames.THEN.join(middle)
-        if self.part != TUNE:
+        if self.part != TUNE or self.options:
             fields["choices"] = self._choices(text, answer, dice)
         return Example(key=f"{self.part}-{row}", fields=fields)
 
@@ -114,7 +117,15 @@ def templates(
     return tuple(made)
 
 
-def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, count: int | None = None) -> Task:
+def task(
+    chain: Chain,
+    *,
+    side: str,
+    part: str,
+    held_out_frames: bool = False,
+    count: int | None = None,
+    options: bool = False,
+) -> Task:
     """A chain as a task.
 
     Args:
@@ -123,6 +134,7 @@ def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, c
         part: which rows: `tune` or `evaluate`.
         held_out_frames: ask in the frames that tuning never uses.
         count: how many rows.
+        options: whether rows for tuning carry options too, as those for evaluation do.
     """
     phrasings = frames.HELD_OUT if held_out_frames else frames.TUNED
     steps = frames.STEPS_HELD_OUT if held_out_frames else frames.STEPS_TUNED
@@ -135,9 +147,9 @@ def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, c
             phrasings,
             kind="held-out" if held_out_frames else "tuned",
             steps=steps if chain.depth > 1 else (),
-            options=part == EVALUATE,
+            options=options or part == EVALUATE,
         ),
-        examples=Rows(chain, part, rows),
+        examples=Rows(chain, part, rows, options),
         exemplars=Rows(chain, EXEMPLARS, 64),
         metrics=("exact_match",),
         licence=LICENCE,
@@ -147,12 +159,17 @@ def task(chain: Chain, *, side: str, part: str, held_out_frames: bool = False, c
     )
 
 
-def collection() -> list[Task]:
+def collection(*, options: bool = False) -> list[Task]:
     """The collection `pocket`: what tuning may use."""
     parts = split()
-    return [task(chain, side="skills", part=TUNE) for chain in parts.tuned_skills] + [
-        task(chain, side="compositions", part=TUNE) for chain in parts.tuned_compositions
+    return [task(chain, side="skills", part=TUNE, options=options) for chain in parts.tuned_skills] + [
+        task(chain, side="compositions", part=TUNE, options=options) for chain in parts.tuned_compositions
     ]
+
+
+def collection_with_options() -> list[Task]:
+    """The collection `pocket-options`: the same rows with options, for studies of settings that list them."""
+    return collection(options=True)
 
 
 def held_out_collection() -> list[Task]:
