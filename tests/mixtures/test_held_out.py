@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instil.errors import DataError, InstilError, RecipeError
-from instil.mixtures.held_out import SIBLINGS, split, subset, with_lists
+from instil.mixtures.held_out import SIBLINGS, some_examples, split, subset, with_lists, without_examples
 from instil.mixtures.spec import HoldOut, Subset
+from instil.records import Example
+from instil.tasks.task import Task
+from instil.tasks.template import Template
 
 #: FLAN v1's clusters, and how many data sets each has.
 FLAN = {
@@ -142,3 +145,26 @@ def test_the_rules_of_flan_v1_name_its_clusters_both_ways() -> None:
     rules = SIBLINGS["flan-v1"]
     plain = {name: set(rules[name]) for name in rules if "*" not in name and name != "nli"}
     assert all(name in plain[sibling] for name, listed in plain.items() for sibling in listed)
+
+
+def a_task(rows: int) -> Task:
+    examples = [Example(f"r{k}", {"inputs": f"{k}?", "targets": str(k)}) for k in range(rows)]
+    return Task("x/a", "x", "x", (Template("plain", "{{ inputs }}", "{{ targets }}"),), examples)
+
+
+def test_a_draw_of_examples_lies_within_a_larger_one_and_apart_from_what_is_held_out() -> None:
+    kept, out = without_examples(a_task(100), 20)
+    few, more = (some_examples(kept, count, draw=3) for count in (8, 32))
+    keys = [{example.key for example in task.examples} for task in (few, more, kept, out)]
+    assert [len(one) for one in keys] == [8, 32, 80, 20]
+    assert keys[0] < keys[1] < keys[2]
+    assert not keys[2] & keys[3]
+    assert few.fingerprint != more.fingerprint
+
+
+def test_other_draws_are_other_examples_and_without_one_the_first_are_taken() -> None:
+    task = a_task(100)
+    first, one, other = (some_examples(task, 8, draw=draw) for draw in (None, 0, 1))
+    assert [example.key for example in first.examples] == [example.key for example in task.examples[:8]]
+    assert len({task.fingerprint for task in (first, one, other)}) == 3
+    assert some_examples(task, 100, draw=1) is task

@@ -22,7 +22,7 @@ from instil.evaluation.source import SuiteSource
 from instil.evaluation.spec import SuiteSpec, cells_of, load_suite
 from instil.evaluation.suite import Suite
 from instil.experiments.measure import refuse_leaks
-from instil.experiments.recipe import Recipe
+from instil.experiments.recipe import Recipe, ValidationSpec
 from instil.fingerprint import fingerprint
 from instil.mixtures.encode import Encoder
 from instil.mixtures.mixture import Mixture
@@ -117,7 +117,7 @@ def open_validation(recipe: Recipe, mixture: Mixture, suites: Sequence[Suite], d
         DataError: if a suite asks what is trained on or what the evaluation asks.
     """
     spec, tuning = recipe.validation, recipe.tuning
-    own = (_of_held_out(mixture, spec.limit),) if mixture.held_out else ()
+    own = (_of_held_out(mixture, spec),) if mixture.held_out else ()
     chosen = (*own, *(load_suite(name, data) for name in spec.suites))
     watched = tuple(load_suite(name, data) for name in spec.watched)
     if not chosen and not watched:
@@ -139,14 +139,20 @@ def open_validation(recipe: Recipe, mixture: Mixture, suites: Sequence[Suite], d
     return validation
 
 
-def _of_held_out(mixture: Mixture, limit: int | None) -> Suite:
+def _of_held_out(mixture: Mixture, spec: ValidationSpec) -> Suite:
     """The held-out examples of trained tasks, asked as they would be trained on: in their mixture's first setting."""
     settings = {part.task.name: part.settings[0].name for part in mixture.parts}
     cells = []
     for task in mixture.held_out:
         if task.name not in settings:
             continue  # left out as a whole: its rows repeat those of other tasks
-        source = SuiteSource(collection=task.collection, settings=[settings[task.name]], group="held_in", limit=limit)
+        source = SuiteSource(
+            collection=task.collection,
+            settings=[settings[task.name]],
+            group="held_in",
+            limit=spec.limit,
+            methods=None if spec.methods is None else list(spec.methods),
+        )
         cells += cells_of(task, source, SuiteSpec(name=HELD_OUT, sources=[source]))
     return Suite(HELD_OUT, tuple(cells), description="examples of trained tasks that are not trained on")
 

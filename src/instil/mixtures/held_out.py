@@ -8,6 +8,8 @@
 
     hold_out: {examples: 50}         50 rows of each task are asked while training, and never trained on
 
+    limit: 16, limit_draw: 3         16 of its other rows at random; among the 64 of the same draw
+
 Every pattern must fit something: a misspelt one would train on what it was to keep out.
 """
 
@@ -140,6 +142,24 @@ def without_examples(task: Task, count: int) -> tuple[Task, Task]:
         replace(task, examples=SomeRows(task.examples, rest), content=kept),
         replace(task, examples=SomeRows(task.examples, drawn), content=out),
     )
+
+
+def some_examples(task: Task, count: int, *, draw: int | None = None) -> Task:
+    """A task with at most so many of its examples: what a budget of labelled rows leaves.
+
+    Args:
+        task: whose examples.
+        count: how many.
+        draw: the keyed draw that they come from, in which fewer are among more; None takes the first.
+    """
+    if task.size <= count:
+        return task
+    if draw is None:
+        return replace(task, examples=SomeRows(task.examples, range(count)))
+    key = keyed_int("examples", draw, task.name, n=1 << 64)
+    drawn = np.array(sorted(permuted(place, task.size, key=key) for place in range(count)), dtype=np.int64)
+    content = fingerprint([task.content, "drawn", count, draw]) if task.content else ""
+    return replace(task, examples=SomeRows(task.examples, drawn), content=content)
 
 
 def with_lists(design: HoldOut, tasks: Iterable[Task], data: Path | None, *, skip_absent: bool = False) -> HoldOut:

@@ -25,7 +25,6 @@ from instil.mixtures.some_templates import with_some_templates
 from instil.mixtures.spec import MixtureSpec, SourceSpec
 from instil.mixtures.weights import Branch, fits
 from instil.recipe import load_yaml, parse
-from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
     from instil.mixtures.decontaminated import Dropped
@@ -289,20 +288,14 @@ def _chosen(tasks: Iterable[Task], source: SourceSpec, data: Path | None) -> Ite
 
 
 def _limited(branch: Branch) -> Branch:
-    """The first examples of each task, as many as its source says."""
+    """Some examples of each task, as many as its source says."""
     sources: list[tuple[Task, ...] | Branch] = []
     for source, tasks in zip(branch.spec.sources, branch.sources, strict=True):
         limit = branch.spec.limit if source.limit is None else source.limit
         if limit is None or isinstance(tasks, Branch):
             sources.append(tasks)
         else:
-            first = range(limit)
-            sources.append(
-                tuple(
-                    task if len(task.examples) <= limit else replace(task, examples=SomeRows(task.examples, first))
-                    for task in tasks
-                )
-            )
+            sources.append(tuple(held_out.some_examples(task, limit, draw=branch.spec.limit_draw) for task in tasks))
     return Branch(branch.spec, tuple(sources))
 
 

@@ -176,6 +176,9 @@ class MixtureSpec(Section):
     more than so many examples (500,000 in T0) count as so many together. Tasks of one data set name one `source`."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first so many examples of each task, where its source says nothing; all by default."""
+    limit_draw: int | None = None
+    """Which examples a `limit` leaves: so many of this keyed draw, those of a smaller limit among those of a larger
+    one. The first ones by default."""
     balance: Literal["tasks", "clusters"] = "tasks"
     """`clusters`: among the tasks that compete by size (those of one source with a share; those of all sources without
     one together) every cluster weighs the same, and a cluster's tasks share its weight by size."""

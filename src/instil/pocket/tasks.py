@@ -31,7 +31,7 @@ SKILL_ROWS, COMPOSITION_ROWS = 2000, 1000
 #: How many answers an example offers for rank classification, where so many different ones can be found.
 OPTIONS = 8
 #: The parts of a task's rows. Those for tuning carry no options, which take longer to find than all the rest.
-TUNE, EVALUATE, EXEMPLARS = "tune", "evaluate", "exemplars"
+TUNE, EVALUATE, EXEMPLARS, TARGET = "tune", "evaluate", "exemplars", "target"
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +170,18 @@ def collection(*, options: bool = False) -> list[Task]:
 def collection_with_options() -> list[Task]:
     """The collection `pocket-options`: the same rows with options, for studies of settings that list them."""
     return collection(options=True)
+
+
+def targets_collection() -> list[Task]:
+    """The collection `pocket-targets`: what a study fine-tunes on, one task at a time.
+
+    Tuned chains with the very rows of `pocket`, so that what a mixture holds out of them is the same; unseen chains
+    with rows for training, apart from those that suites ask. All carry options, so that a base can be ranked.
+    """
+    sides = held_out_sides(split())
+    return collection(options=True) + [
+        task(chain, side=side, part=TARGET, options=True) for side, chains in sides.items() for chain in chains
+    ]
 
 
 def held_out_collection() -> list[Task]:
