@@ -79,6 +79,16 @@ def test_replayed_text_adds_its_own_mean_times_its_weight() -> None:
     assert means[1] == pytest.approx(2 * means[0])
 
 
+def test_a_share_of_one_reads_text_alone_as_many_tokens_as_the_prompts_have() -> None:
+    loaded, prompts = tiny_loaded(), window(2)
+    spec = TuningSpec(replay_share=1, replay_row_tokens=32)
+    pieces = step_pieces(loaded, prompts, spec, "bucketed", 64, replay=documents)
+    assert {piece.kind for piece in pieces} == {"replay_loss"}
+    prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
+    assert prompt_tokens <= sum(piece.tokens for piece in pieces) <= prompt_tokens + 26
+    assert sum(piece.scale * piece.targets for piece in pieces) == pytest.approx(1)
+
+
 def test_too_little_text_to_replay_is_refused() -> None:
     spec = TuningSpec(replay_share=0.5)
     with pytest.raises(RunError, match="replay_share needs"):
