@@ -1,0 +1,372 @@
+"""Count and diversity apart: sets of as many tasks from few or many clusters, and of more tasks from the same ones.
+
+    more clusters, as many tasks     2 x 4 -> 4 x 2 -> 8 x 1       what diversity brings beyond count
+    more of the same                 4 x 1 -> 4 x 2 -> 4 x 4       where it stops helping: the plateau
+    measured diversity               does it tell the held-out score better than the count, on unseen draws?
+
+The verdict is about the first: held-out score of the sets from the most clusters less that of the sets from the fewest,
+at the same number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log2
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from instil.reports.study_report import Claim, Figure, FigureRow, Point, Series, Table, Verdict
+from instil.studies import diversity
+from instil.studies.best import gain
+from instil.studies.intervals import Interval, crossed
+from instil.studies.part_effects import Effects, by_seed, reference
+from instil.studies.prediction import SHUFFLES as SHUFFLES
+from instil.studies.prediction import Forecast, TaskSet, forecasts
+from instil.studies.table import Results
+from instil.studies.verdict import because, decide, in_points, verdict_row
+
+if TYPE_CHECKING:
+    from instil.studies.sources import DiversitySpec, Spec
+    from instil.studies.task_pool import TaskPool
+
+Scores = Mapping[int, Mapping[str, Sequence[float]]]
+"""Of each draw, of each held-out task: the scores of its items."""
+Design = tuple[int, int]
+"""(clusters, tasks of each)."""
+Shown = Literal["yes", "no", "not shown", "not tested"]
+
+#: The measures of a set's make-up, as a page calls them.
+NAMES = {
+    "clusters": "number of clusters",
+    "hidden": "diversity of hidden states",
+    "ngrams": "diversity of n-grams",
+}
+
+
+def effects(
+    spec: Spec,
+    design: DiversitySpec,
+    results: Results,
+    pool: TaskPool,
+    sets: Mapping[tuple[int, int, int], Sequence[str]],
+) -> Effects:
+    """Everything about the sets."""
+    scores = {one: found for one in design.sets if (found := _scores(spec, results, one))}
+    pairs = at_same_count(design.sets)
+    steps = more_of_the_same(design.sets)
+    verdict = _verdict(spec, scores, pairs)
+    made = _sets(spec, design, pool, sets, scores)
+    predicted = _predicted(design, made)
+    figures = [_count_figure(spec, results, scores, design), _steps_figure(scores, pairs, steps)]
+    figures += [_scatter(one, made) for one in design.features]
+    figures += [_prediction_figure(predicted)] if predicted else []
+    findings = [*_told_steps(spec, scores, steps), *_told_prediction(predicted, design)]
+    claims = [_diversity_claim(verdict, predicted), _plateau_claim(spec, scores, steps)]
+    tables = [_sets_table(design, made), *([_prediction_table(predicted)] if predicted else [])]
+    return Effects(verdict, findings, claims, figures, tables)
+
+
+def _scores(spec: Spec, results: Results, one: Design) -> Scores:
+    return by_seed(spec, results, spec.held_out, arm="set", design=f"{one[0]}x{one[1]}")
+
+
+def at_same_count(sets: Sequence[Design]) -> list[tuple[Design, Design]]:
+    """For every number of tasks, the set of the fewest clusters and that of the most, where they differ."""
+    by_count: dict[int, list[Design]] = {}
+    for one in sorted(sets):
+        by_count.setdefault(one[0] * one[1], []).append(one)
+    return [(found[0], found[-1]) for _, found in sorted(by_count.items()) if len(found) > 1]
+
+
+def more_of_the_same(sets: Sequence[Design]) -> list[tuple[Design, Design]]:
+    """Sets of the same clusters, each with the next larger one."""
+    ordered = sorted(sets)
+    return [(one, two) for one, two in zip(ordered, ordered[1:], strict=False) if one[0] == two[0]]
+
+
+def _gain(scores: Mapping[Design, Scores], pair: tuple[Design, Design]) -> Interval | None:
+    before, after = (scores.get(one, {}) for one in pair)
+    return gain(before, after) if before.keys() & after.keys() else None
+
+
+def _verdict(spec: Spec, scores: Mapping[Design, Scores], pairs: Sequence[tuple[Design, Design]]) -> Verdict:
+    """Many clusters less few at the same count, all counts together: a draw's counts are one, as its sets nest."""
+    before: dict[int, dict[str, list[float]]] = {}
+    after: dict[int, dict[str, list[float]]] = {}
+    for few, many in pairs:
+        for draw in scores.get(few, {}).keys() & scores.get(many, {}).keys():
+            for task, items in scores[few][draw].items():
+                before.setdefault(draw, {}).setdefault(task, []).extend(items)
+                after.setdefault(draw, {}).setdefault(task, []).extend(scores[many][draw][task])
+    if not before:
+        return {
+            "verdict": "not shown",
+            "sentence": "Not shown: no two sets of the same number of tasks were both trained on.",
+            "gain": None,
+            "ci95": None,
+            "n": 0,
+            "covers": "",
+        }
+    found = gain(before, after)
+    row: dict[str, Any] = verdict_row(found, spec.smallest_gain)
+    row["covers"] = str(row["covers"]).replace("seed", "draw")
+    word = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[row["verdict"]]
+    row["sentence"] = (
+        f"{word}: with as many tasks, training on many clusters instead of few changes the held-out score by "
+        f"{because(found, spec.smallest_gain)}."
+    )
+    row |= {"draws": found.seeds, "held_out_tasks": found.tasks, "pairs": len(pairs)}
+    verdict: Any = row
+    return verdict  # type: ignore[no-any-return]
+
+
+def _sets(
+    spec: Spec,
+    design: DiversitySpec,
+    pool: TaskPool,
+    sets: Mapping[tuple[int, int, int], Sequence[str]],
+    scores: Mapping[Design, Scores],
+) -> list[TaskSet]:
+    """Every set that was trained on, with what it is made of."""
+    alike = similarities(spec.models[0], design.features, pool, design.prompts)
+    row = {name: place for place, name in enumerate(pool.parts)}
+    made = []
+    for (clusters, each, draw), names in sets.items():
+        units = scores.get((clusters, each), {}).get(draw)
+        if not units:
+            continue
+        rows = np.ix_([row[name] for name in names], [row[name] for name in names])
+        makeup = {"count": log2(len(names)), "clusters": log2(clusters)}
+        makeup |= {feature: log2(diversity.vendi(alike[feature][rows])) for feature in design.features}
+        score = sum(sum(items) / len(items) for items in units.values()) / len(units)
+        made.append(TaskSet(draw, f"{clusters} x {each}", len(names), makeup, score))
+    return made
+
+
+def similarities(model: str, features: Sequence[str], pool: TaskPool, prompts: int) -> dict[str, diversity.Floats]:
+    """By feature: how alike every two tasks of a pool are, in its order."""
+    texts = [pool.prompts(name, prompts) for name in pool.parts]
+    found = {}
+    if "ngrams" in features:
+        found["ngrams"] = diversity.similarity(diversity.ngram_features(texts))
+    if "hidden" in features:
+        from instil.models.loading import load  # imports torch
+
+        found["hidden"] = diversity.similarity(diversity.hidden_features(load(model), texts))
+    return found
+
+
+def _predicted(design: DiversitySpec, made: Sequence[TaskSet]) -> list[Forecast]:
+    if len({one.draw for one in made}) < 2:
+        return []
+    return forecasts(made, {name: NAMES[name] for name in ("clusters", *design.features)})
+
+
+def _count_figure(spec: Spec, results: Results, scores: Mapping[Design, Scores], design: DiversitySpec) -> Figure:
+    series: list[Series] = []
+    for number, clusters in enumerate(sorted({one for one, _ in design.sets}), start=1):
+        points: list[Point] = []
+        for each in sorted(each for one, each in design.sets if one == clusters):
+            point: Point = {"x": clusters * each, "y": None, "note": "its runs are missing"}
+            if found := scores.get((clusters, each)):
+                mean = crossed(found)
+                point = {"x": clusters * each, "y": mean.score, "low": mean.low, "high": mean.high, "n": mean.n}
+                point["note"] = f"{len(found)} draws, {each} of each cluster"
+            points.append(point)
+        series.append({"name": f"{clusters} clusters", "style": number, "points": points})
+    way, at_best = reference(spec, results, spec.held_out)
+    means = [sum(items) / len(items) for items in at_best.values()]
+    figure: Figure = {
+        "kind": "lines",
+        "name": "count-and-clusters",
+        "title": "Held-out score by the number of tasks, and of clusters",
+        "caption": "Points above one another have as many tasks, from more or fewer clusters; along a line there are "
+        "more tasks of the same clusters. 95% intervals over draws, tasks and items.",
+        "x": {"label": "tasks trained on", "scale": "log", "ticks": sorted({a * b for a, b in design.sets})},
+        "y": {"label": "held-out score", "percent": True},
+        "series": series,
+    }
+    if means:
+        figure["references"] = [{"y": sum(means) / len(means), "label": f"base at its best ({way})"}]
+    return figure
+
+
+def _steps_figure(
+    scores: Mapping[Design, Scores], pairs: Sequence[tuple[Design, Design]], steps: Sequence[tuple[Design, Design]]
+) -> Figure:
+    rows: list[FigureRow] = []
+    for kind, colour, listed in (("more clusters, as many tasks", "1", pairs), ("more of the same", "2", steps)):
+        for one, two in listed:
+            found = _gain(scores, (one, two))
+            sides = (found.score, found.low, found.high) if found else (None, None, None)
+            count = one[0] * one[1]
+            label = (
+                f"{count} tasks: {one[0]} → {two[0]} clusters"
+                if kind.startswith("more clusters")
+                else f"{one[0]} clusters: {count} → {two[0] * two[1]} tasks"
+            )
+            mark = {"series": colour, "name": kind, "value": sides[0], "low": sides[1], "high": sides[2]}
+            row: Any = {"label": label, "marks": [mark], "note": "" if found else "its runs are missing"}
+            rows.append(row)
+    return {
+        "kind": "rows",
+        "name": "more-of-what",
+        "title": "What more clusters bring, and what more of the same brings",
+        "caption": "Change of the held-out score, set by set of the same draw; 95% intervals over draws, tasks and "
+        "items.",
+        "rows": rows,
+        "full_scale": False,
+    }
+
+
+def _scatter(feature: str, made: Sequence[TaskSet]) -> Figure:
+    return {
+        "kind": "scatter",
+        "name": f"diversity-{feature}",
+        "title": f"Held-out score by measured {NAMES[feature]}",
+        "caption": "Each mark is a set that was trained on; its measured diversity is the effective number of "
+        "different tasks in it (Vendi score).",
+        "x": {"label": f"{NAMES[feature]} (effective number of tasks)", "scale": "log"},
+        "y": {"label": "held-out score", "percent": True},
+        "points": [
+            {
+                "x": 2 ** one.makeup[feature],
+                "y": one.score,
+                "label": f"{one.design}, draw {one.draw}",
+                "group": f"{one.count} tasks",
+            }
+            for one in sorted(made, key=lambda one: one.count)
+        ],
+    }
+
+
+def _prediction_figure(predicted: Sequence[Forecast]) -> Figure:
+    rows: list[FigureRow] = []
+    for one in predicted:
+        if one.columns in ((), ("count",)):
+            continue
+        rows.append({
+            "label": one.name,
+            "marks": [
+                {"series": "1", "name": "as measured", "value": one.removed, "low": one.low, "high": one.high},
+                {"series": "base", "name": "dealt out anew", "value": one.by_chance, "low": None, "high": None},
+            ],
+            "note": f"p {one.p:.3f}",
+        })  # fmt: skip
+    return {
+        "kind": "rows",
+        "name": "prediction",
+        "title": "How much better a set's score is told with its diversity than by its count alone",
+        "caption": "Share of the squared error of the count's prediction that is removed, on draws left out of the fit; "
+        "below zero it predicts worse. Beside it: the same with diversities dealt out anew among sets of one count.",
+        "rows": rows,
+        "full_scale": False,
+    }
+
+
+def _told_steps(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[tuple[Design, Design]]) -> list[str]:
+    """Where more of the same stops helping."""
+    told = []
+    for clusters in dict.fromkeys(one[0] for one, _ in steps):
+        mine = [(one, two, found) for one, two in steps if one[0] == clusters and (found := _gain(scores, (one, two)))]
+        if not mine:
+            continue
+        listed = "; ".join(f"{one[0] * one[1]} to {two[0] * two[1]} tasks {in_points(found)}" for one, two, found in mine)
+        stops = next((one for one, _, found in mine if decide(found, spec.smallest_gain) != "yes"), None)
+        end = (
+            f"from {stops[0] * stops[1]} tasks on, no clear gain."
+            if stops
+            else "no plateau within what was tried."
+        )
+        told.append(f"More of the same, {clusters} clusters: {listed}: {end}")
+    return told
+
+
+def _told_prediction(predicted: Sequence[Forecast], design: DiversitySpec) -> list[str]:
+    told = []
+    for one in predicted:
+        if one.p is None or one.columns[-1] == "clusters":
+            continue
+        told.append(
+            f"Out of sample, {one.name} together remove {100 * one.removed:.0f}% [{100 * one.low:.0f}, "
+            f"{100 * one.high:.0f}] of the squared error of the count alone; dealt out anew it is "
+            f"{100 * (one.by_chance or 0):.0f}% (p {one.p:.3f}, {design.draws} draws)."
+        )
+    return told
+
+
+def _diversity_claim(verdict: Verdict, predicted: Sequence[Forecast]) -> Claim:
+    told = [f"{one.name}: {100 * one.removed:.0f}%, p {one.p:.3f}" for one in predicted if one.p is not None]
+    here = verdict["sentence"]
+    here += f" Squared error of the count's prediction removed out of sample: {'; '.join(told)}." if told else ""
+    return {
+        "claim": "Diversity of the tasks, not their count, is the lever",
+        "source": "Chung et al. 2022, section 3 (as the likely reason of their plateau)",
+        "shown": verdict["verdict"] if verdict["gain"] is not None else "not tested",
+        "here": here,
+        "why": ""
+        if verdict["verdict"] == "yes"
+        else "Few draws of small sets see only large differences, and where every task teaches to follow instructions, "
+        "clusters may matter little.",
+    }
+
+
+def _plateau_claim(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[tuple[Design, Design]]) -> Claim:
+    last = {one[0]: (one, two) for one, two in steps}  # the largest step of each number of clusters
+    said: dict[int, Shown] = {}
+    for clusters, pair in last.items():
+        if found := _gain(scores, pair):
+            helps = decide(found, spec.smallest_gain)
+            said[clusters] = "no" if helps == "yes" else "yes" if helps == "no" else "not shown"
+    values = set(said.values())
+    shown: Shown = "not tested" if not said else values.pop() if len(values) == 1 else "not shown"
+    here = "; ".join(
+        f"{clusters} clusters, {pair[0][0] * pair[0][1]} to {pair[1][0] * pair[1][1]} tasks: {in_points(found)}"
+        for clusters, pair in last.items()
+        if (found := _gain(scores, pair))
+    )
+    return {
+        "claim": "More tasks of the same kind soon stop helping",
+        "source": "Chung et al. 2022, section 3",
+        "shown": shown,
+        "here": f"The largest step within the same clusters: {here}." if here else "No such sets were trained on.",
+        "why": ""
+        if shown in ("yes", "not tested")
+        else "Sets here are of tens of tasks, far below the hundreds after which the paper sees its plateau.",
+    }
+
+
+def _sets_table(design: DiversitySpec, made: Sequence[TaskSet]) -> Table:
+    rows: list[list[Any]] = [
+        [one.draw, one.design, one.count]
+        + [round(2 ** one.makeup[feature], 2) for feature in design.features]
+        + [f"{100 * one.score:.1f}%"]
+        for one in made
+    ]
+    return {
+        "name": "sets",
+        "title": "The sets",
+        "columns": ["draw", "clusters x tasks of each", "tasks", *(NAMES[one] for one in design.features), "held-out"],
+        "rows": rows,
+    }
+
+
+def _prediction_table(predicted: Sequence[Forecast]) -> Table:
+    rows: list[list[Any]] = [
+        [
+            one.name,
+            f"{100 * one.error:.2f}",
+            f"{100 * one.removed:.0f}% [{100 * one.low:.0f}, {100 * one.high:.0f}]",
+            None if one.by_chance is None else f"{100 * one.by_chance:.0f}%",
+            None if one.p is None else round(one.p, 3),
+        ]
+        for one in predicted
+    ]
+    return {
+        "name": "prediction",
+        "title": "Prediction of the held-out score, on draws left out of the fit",
+        "columns": ["told by", "error, points", "of the count's squared error removed", "dealt out anew", "p"],
+        "rows": rows,
+        "note": "Error: the root of the mean squared error, in points of 100.",
+    }
