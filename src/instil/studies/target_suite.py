@@ -6,6 +6,8 @@
                    the same rows few-shot, and ranked where the task has options
     {"probes_of": "ni-dev"}
                    a suite's zero-shot questions, asked few-shot and by ranking; `ni-dev/probes` where that is installed
+    {"variant_of": "ni-dev", "setting": "few-shot-2"}
+                   the same in another setting, or told to reason (`variants`)
 
     row 17 of the test   "Give the first of this: cat dog"      -> not asked if a training row holds "cat dog" -> "cat"
 
@@ -30,6 +32,7 @@ from instil.mixtures.settings import Setting
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, parse
 from instil.records import Example
+from instil.studies.variants import Variant
 from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ def target_suite(arguments: Mapping[str, Any], data: Path | None = None) -> Suit
     from instil.evaluation.spec import load_suite
     from instil.evaluation.suite import Suite
 
+    if "variant_of" in arguments:
+        return Variant.given(arguments).suite(data)
     spec = parse(TargetSuite, dict(arguments), origin="held-out rows")
     if bool(spec.probes_of) == (spec.mixture is not None):
         raise RecipeError("held-out rows need a mixture, or `probes_of` a suite", remedy="Give one of the two")
