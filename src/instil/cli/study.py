@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,11 +23,7 @@ app = typer.Typer(
 )
 
 
-class Engine(StrEnum):
-    """Who carries out the runs."""
-
-    local = "local"
-    ray = "ray"
+Engine = Literal["local", "ray"]
 
 
 def _verb(question: str) -> Callable[..., None]:
@@ -57,7 +52,7 @@ def _verb(question: str) -> Callable[..., None]:
         workers: Annotated[
             int | None, typer.Option(min=1, help="Runs at a time; as many as the cores allow by default.")
         ] = None,
-        engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
+        engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = "local",
         runs: Annotated[
             Path | None,
             typer.Option(help="Where the runs lie, for several studies to share them; OUT/runs by default."),
@@ -131,9 +126,7 @@ def _carry_out(spec: StudySpec, out: Path, runs: Path | None, workers: int | Non
 
     command = shlex.join(["instil", *sys.argv[1:]])
     with watching() as watch:
-        report = answer(
-            spec, out, runs=runs, workers=workers, engine=engine.value, watch=watch, say=_note, command=command
-        )
+        report = answer(spec, out, runs=runs, workers=workers, engine=engine, watch=watch, say=_note, command=command)
     _print_report(report, out)
     if report.get("missing"):
         raise typer.Exit(1)  # a script must not take a study with holes for a whole one

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from instil.errors import RunError
 from instil.fingerprint import fingerprint
 from instil.recipe import dump_yaml
-from instil.runs import disk_errors, lock_folder, machine, versions, write_json, write_text
+from instil.runs import disk_errors, machine, versions, write_json, write_text
 from instil.studies.progress import Watch, unwatched
 from instil.studies.questions import question_of
 
@@ -41,7 +40,7 @@ def answer(
     *,
     runs: Path | None = None,
     workers: int | None = None,
-    engine: str = "local",
+    engine: Literal["local", "ray"] = "local",
     watch: Watch = unwatched,
     say: Say = print,
     command: str = "",
@@ -66,35 +65,34 @@ def answer(
     begun = time.monotonic()
     question = question_of(spec.question)
     grid = question.grid(spec)
-    with _folder_of(spec, out):
-        results = carry_out(
-            grid,
-            out,
-            runs=runs,
-            workers=workers or spec.workers,
-            threads=spec.threads,
-            engine=engine,
-            data=None if spec.data is None else Path(spec.data),
-            watch=watch,
-            say=say,
-        )
-        carried_out = time.monotonic()
-        refuse_nothing(results)
-        report = question.analyse(spec, results)
-        report["missing"] = [*report.get("missing", ()), *missing_lines(results)]
-        report.setdefault("choices", choices(spec))
-        phases = {"runs": carried_out - begun, "analysis": time.monotonic() - carried_out}
-        report["made"] = {
-            "command": command,
-            "recipe": dump_yaml(spec),
-            "fingerprint": study_fingerprint(spec),
-            "versions": versions(),
-            "machine": ", ".join([*machine().values(), f"{spec.threads} threads a run"]),
-            "phases": phases,
-            "seconds": time.monotonic() - begun,
-            **report.get("made", {}),
-        }
-        write_report(report, out)
+    _begin(spec, out)
+    results = carry_out(
+        grid,
+        out,
+        runs=runs,
+        workers=workers or spec.workers,
+        threads=spec.threads,
+        engine=engine,
+        data=None if spec.data is None else Path(spec.data),
+        watch=watch,
+        say=say,
+    )
+    carried_out = time.monotonic()
+    refuse_nothing(results)
+    report = question.analyse(spec, results)
+    report["missing"] = [*report.get("missing", ()), *missing_lines(results)]
+    report.setdefault("choices", choices(spec))
+    report["made"] = {
+        "command": command,
+        "recipe": dump_yaml(spec),
+        "fingerprint": study_fingerprint(spec),
+        "versions": versions(),
+        "machine": ", ".join([*machine().values(), f"{spec.threads} threads a run"]),
+        "phases": {"runs": carried_out - begun, "analysis": time.monotonic() - carried_out},
+        "seconds": time.monotonic() - begun,
+        **report.get("made", {}),
+    }
+    write_report(report, out)
     return report
 
 
@@ -163,37 +161,27 @@ def refuse_nothing(results: Results) -> None:
         )
 
 
-@contextmanager
-def _folder_of(spec: StudySpec, out: Path) -> Iterator[None]:
-    """Hold the folder of a study, which says what it is of before its first run.
+def _begin(spec: StudySpec, out: Path) -> None:
+    """Say in the folder of a study what it is of, before its first run. The engine holds the folder.
 
     Raises:
-        RunError: if something else lies there, another question's study, or another process is at it.
+        RunError: if something else lies there, or another question's study.
     """
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with lock_folder(out):
-        mark = out / "fingerprint.json"
-        strangers = [path.name for path in sorted(out.iterdir()) if path.name not in {".lock", "runs"}]
-        if strangers and not mark.is_file():
-            raise RunError(
-                f"{out} is not empty and holds no study (it has {strangers[0]})", remedy="Give another --out"
-            )
-        try:
-            before = json.loads(mark.read_text("utf-8")).get("question") if strangers else spec.question
-        except (OSError, ValueError):
-            before = None
-        if before != spec.question:
-            told = f"a study of {before!r}" if before else "something else"
-            raise RunError(f"{out} holds {told}, not of {spec.question!r}", remedy="Give another --out")
-        write_text(out / "study.yaml", dump_yaml(spec))
-        write_json(
-            mark,
-            {
-                "question": spec.question,
-                "study": study_fingerprint(spec),
-                "versions": versions(),
-                "machine": machine(),
-            },
-        )
-        yield
+    mark = out / "fingerprint.json"
+    strangers = [path.name for path in sorted(out.iterdir()) if path.name not in {".lock", "runs"}]
+    if strangers and not mark.is_file():
+        raise RunError(f"{out} is not empty and holds no study (it has {strangers[0]})", remedy="Give another --out")
+    try:
+        before = json.loads(mark.read_text("utf-8")).get("question") if mark.is_file() else spec.question
+    except (OSError, ValueError, AttributeError):
+        before = None
+    if before != spec.question:
+        told = f"a study of {before!r}" if before else "something else"
+        raise RunError(f"{out} holds {told}, not of {spec.question!r}", remedy="Give another --out")
+    write_text(out / "study.yaml", dump_yaml(spec))
+    write_json(
+        mark,
+        {"question": spec.question, "study": study_fingerprint(spec), "versions": versions(), "machine": machine()},
+    )
