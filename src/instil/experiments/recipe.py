@@ -89,6 +89,8 @@ class ValidationSpec(Section):
     """Suites that are asked too, for their curves alone: nothing can be chosen by them, so they may be tests."""
     limit: int | None = Field(default=20, ge=1)
     """At most so many examples of a task, each time."""
+    held_out: bool = True
+    """Whether the examples that the mixture holds out are asked; where not, they are only kept out of tuning."""
     methods: list[Literal["auto", "preferred", "rank", "generate"]] | None = None
     """How the examples that the mixture holds out are asked, as in a suite file; `auto` (ranked where there are
     options) by default."""

@@ -117,7 +117,7 @@ def open_validation(recipe: Recipe, mixture: Mixture, suites: Sequence[Suite], d
         DataError: if a suite asks what is trained on or what the evaluation asks.
     """
     spec, tuning = recipe.validation, recipe.tuning
-    own = (_of_held_out(mixture, spec),) if mixture.held_out else ()
+    own = (_of_held_out(mixture, spec),) if mixture.held_out and spec.held_out else ()
     chosen = (*own, *(load_suite(name, data) for name in spec.suites))
     watched = tuple(load_suite(name, data) for name in spec.watched)
     if not chosen and not watched:

@@ -37,6 +37,7 @@ from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
     from instil.evaluation.suite import Cell, Suite
+    from instil.mixtures.mixture import Mixture
     from instil.tasks.task import Task
 
 #: The least test rows of a task that a score can stand on.
@@ -67,6 +68,10 @@ class TargetSuite(Section):
     """Worked examples of the few-shot way."""
     max_new_tokens: int = Field(default=64, ge=1)
     """The longest answer to held-out rows."""
+    rows_needed: int = Field(default=0, ge=0)
+    """Rows that each task must leave to train on: a budget."""
+    trained_on: MixtureSpec | None = None
+    """A mixture that must hold the tasks of the group `held_in`, without their test rows, and none of `held_out`."""
 
 
 def target_suite(arguments: Mapping[str, Any], data: Path | None = None) -> Suite:
@@ -133,8 +138,17 @@ def _cells(spec: TargetSuite, data: Path | None) -> Iterable[Cell]:
             f"no rows of the target task {min(missing)!r} are held out",
             remedy="Give mixture.hold_out.examples, and tasks of two rows or more",
         )
+    if spec.trained_on is not None:
+        _refuse_leaks(spec.groups, mixture.held_out, assemble(spec.trained_on, data=data))
     for test in mixture.held_out:
-        task = apart(test, pools[test.name])
+        pool = pools[test.name]
+        if pool.size < spec.rows_needed:
+            raise DataError(
+                f"target task {test.name!r} has {pool.size:,} rows besides the {test.size:,} that are tested on, fewer "
+                f"than the budget of {spec.rows_needed:,}",
+                remedy="Give smaller budgets, or leave the task out of the targets",
+            )
+        task = apart(test, pool)
         # The first metric is the task's own; whether the answer comes first in what is written is for the base.
         metrics = tuple(dict.fromkeys([task.metrics[0], "starts_with"]))
         yield Cell(
@@ -145,6 +159,35 @@ def _cells(spec: TargetSuite, data: Path | None) -> Iterable[Cell]:
             limit=None,
             max_new_tokens=spec.max_new_tokens,
         )
+
+
+def _refuse_leaks(groups: Mapping[str, Sequence[str]], tests: Iterable[Task], trained: Mixture) -> None:
+    """Refuse targets that are not on the side of the mixture that their group says, and test rows that it trains on.
+
+    Raises:
+        DataError: with the task and the numbers.
+    """
+    names = {task.name for task in trained.tasks}
+    kept_out = {task.name: {row.key for row in task.examples} for task in trained.held_out}
+    for test in tests:
+        if _is_among(test.name, groups.get("held_out", ())) and test.name in names:
+            raise DataError(
+                f"target task {test.name!r} is held out, and is one of the {len(names):,} tasks of the mixture",
+                remedy="Exclude it there, or list it under held_in",
+            )
+        if _is_among(test.name, groups.get("held_in", ())):
+            if test.name not in names:
+                raise DataError(
+                    f"target task {test.name!r} is held in, and none of the {len(names):,} tasks of the mixture",
+                    remedy="List it under held_out",
+                )
+            rows = {row.key for row in test.examples}
+            if seen := rows - kept_out.get(test.name, set()):
+                raise DataError(
+                    f"the mixture trains on {len(seen)} of the {len(rows)} test rows of the target task {test.name!r}: "
+                    "it draws others to hold out, because its rows are others",
+                    remedy="Read both from the same source, and hold out as many examples",
+                )
 
 
 def _is_among(name: str, names: Sequence[str]) -> bool:
