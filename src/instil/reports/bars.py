@@ -50,7 +50,7 @@ def rows(figure: Mapping[str, Any], *, width: float) -> Drawing:
         return nothing(width)
     narrow = width < NARROW
     label = 0.0 if narrow else min(_MOST_LABEL, 16 + max(_label_width(row) for row in lines))
-    left, right = label + 4, width - (108 if narrow else 150)
+    left, right = label + 4, width - ((140 if not full else 104) if narrow else 156)
     ends = [one[key] for one in marks for key in ("value", "low", "high") if is_number(one.get(key))]
     scale = Scale("linear", 0, 1, (), True, (0, 0.25, 0.5, 0.75, 1)) if full else _differences(ends, narrow=narrow)
     entries = _entries(lines)
@@ -109,10 +109,11 @@ def _row(
     tall = max(sum(heights), lanes) + 12 if label else sum(heights) + lanes + 14
     base = y + (tall - sum(heights)) / 2 if label else y + 4
     drawn: list[Markup] = []
+    over = "" if label else " over"
     for number, said in enumerate([*names, *notes]):
         base += heights[number]
         size, look = (TEXT, kind) if number < len(names) else (SMALL - 1, "soft")
-        drawn.append(text(said, 0, base - 4, size=size, kind=look))
+        drawn.append(text(said, 0, base - 4, size=size, kind=look + over))
     first = y + (tall - lanes) / 2 if label else base + 2
     for number, one in enumerate(row["marks"]):
         place = first + _LANE * (number + 0.5)
@@ -139,7 +140,7 @@ def _value(
     tip = f"{label}, {one.get('name') or one['series']}: {say(one['value'])}{unit}{span}"
     whisker = line("ci", across(one["low"]), y, across(one["high"]), y) if known else Markup("")
     value = text(f"{say(one['value'])}{'' if signed else '%'}", right + 14, y + 4, size=SMALL, kind="ink strong")
-    start = right + 20 + wide_as(f"{say(one['value'])}%", SMALL)
+    start = right + (58 if signed else 52)
     interval = text(span.strip(" ()"), start, y + 4, size=SMALL - 1) if known else Markup("")
     marked = group(style, whisker, mark(style, across(one["value"]), y))
     return together([told(tip, marked, at=(across(one["value"]), y)), value, interval])

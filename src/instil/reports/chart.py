@@ -15,6 +15,7 @@ Every kind can be drawn with values missing (None), and says below the chart whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -26,8 +27,8 @@ from instil.reports.frame import Drawing, Frame, below, framed, nothing
 from instil.reports.ink import (
     SMALL,
     Entry,
+    arrow,
     cut,
-    fixed,
     group,
     line,
     mark,
@@ -86,7 +87,8 @@ def lines(figure: Mapping[str, Any], *, width: float) -> Drawing:
     xs = [point["x"] for point in points] + [x for x, _ in curves] + [r["x"] for r in references if "x" in r]
     ys = _ends(points) + [y for _, y in curves] + [r["y"] for r in references if "y" in r]
     entries = [Entry(style, one["name"]) for style, one in zip(styles, series, strict=True)]
-    frame, ground = framed(figure, xs, ys, width=width, entries=entries)
+    places = [point["x"] for point in points]
+    frame, ground = framed(figure, xs, ys, width=width, entries=entries, places=places)
     drawn = [_reference(frame, reference) for reference in references]
     for number, (one, style) in enumerate(zip(series, styles, strict=True)):
         drawn.append(group(style, _fitted(frame, one), _line(frame, one, style, _dodge(frame, series, number))))
@@ -124,7 +126,8 @@ def _line(frame: Frame, series: Mapping[str, Any], style: str, aside: float) -> 
     for x, y, point in (place for run in runs for place in run):
         tip = f"{series['name']}, {frame.x.say(point['x'])}: {say_interval(frame.y, point)}"
         whisker = Markup("") if many else _whisker(frame, x, point)
-        drawn.append(told(tip, whisker, mark(style, x, y, radius=2.5 if many else 5), at=(x, y)))
+        radius = 2.5 if many else 4 if frame.narrow else 5
+        drawn.append(told(tip, whisker, mark(style, x, y, radius=radius), at=(x, y)))
     return together(drawn)
 
 
@@ -178,33 +181,29 @@ def arrows(figure: Mapping[str, Any], *, width: float) -> Drawing:
     style = _by_group(items)
     xs: list[object] = [item[end][0] for item in whole for end in ("from", "to")]
     ys: list[object] = [item[end][1] for item in whole for end in ("from", "to")]
-    entries = [Entry(kind, f"{name} ({_count(items, name)})") for name, kind in style.items()]
+    entries = [Entry(kind, f"{name} ({_count(items, name)})", "arrow") for name, kind in style.items()]
     frame, ground = framed(figure, xs, ys, width=width, entries=entries)
     drawn: list[Markup] = []
     tips: list[tuple[float, float, str]] = []
+    shafts: list[tuple[float, float]] = []
     for item in whole:
         start, end = frame.places([item["from"], item["to"]])
         words = [f"({frame.x.say(x, digits=1)}, {frame.y.say(y, digits=1)})" for x, y in (item["from"], item["to"])]
         tip = f"{item['label']} ({item['group']}): from {words[0]} to {words[1]}"
         tip += f". {item['note']}" if item.get("note") else ""
-        drawn.append(group(style[item["group"]], told(tip, _arrow(start, end), at=end)))
+        drawn.append(group(style[item["group"]], told(tip, arrow(start, end), at=end)))
         tips.append((*end, item["label"]))
+        shafts += _shaft(start, end)
     missing = [item["label"] for item in items if item not in whole]
     foot, bottom = below(frame, str(figure["x"].get("label", "")), missing)
-    return Drawing(together([ground, *drawn, _names(frame, tips), foot]), width, bottom)
+    return Drawing(together([ground, *drawn, _names(frame, tips, shafts), foot]), width, bottom)
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> Markup:
-    """From a hollow dot to a head; what did not move is a hollow dot alone."""
-    (x1, y1), (x2, y2) = start, end
-    dot = Markup('<circle class="open" cx="{}" cy="{}" r="3"/>').format(fixed(x1), fixed(y1))
-    length = ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5
-    if length < 6:
-        return dot
-    across, up = (x2 - x1) / length, (y2 - y1) / length
-    back = (x2 - 9 * across, y2 - 9 * up)
-    head = [(x2, y2), (back[0] - 4 * up, back[1] + 4 * across), (back[0] + 4 * up, back[1] - 4 * across)]
-    return together([line("line", x1 + 3 * across, y1 + 3 * up, *back), path("head", head, closed=True), dot])
+def _shaft(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    """Places along an arrow, close enough that no name fits between them."""
+    steps = max(1, round(math.hypot(end[0] - start[0], end[1] - start[1]) / 10))
+    ways = [k / steps for k in range(steps)]
+    return [(start[0] + way * (end[0] - start[0]), start[1] + way * (end[1] - start[1])) for way in ways]
 
 
 def scatter(figure: Mapping[str, Any], *, width: float) -> Drawing:
@@ -217,7 +216,7 @@ def scatter(figure: Mapping[str, Any], *, width: float) -> Drawing:
     curve = figure.get("fit") or ()
     xs: list[object] = [point["x"] for point in whole] + [x for x, _ in curve]
     ys = _ends(whole) + [y for _, y in curve]
-    entries = [Entry(kind, f"{name} ({_count(points, name)})", lined=False) for name, kind in style.items()]
+    entries = [Entry(kind, f"{name} ({_count(points, name)})", "mark") for name, kind in style.items()]
     frame, ground = framed(figure, xs, ys, width=width, entries=entries)
     drawn = [path("fit soft-line", frame.places(curve))] if len(curve) > 1 else []
     tips: list[tuple[float, float, str]] = []
@@ -243,11 +242,13 @@ def _count(things: Sequence[Mapping[str, Any]], name: str) -> str:
     return f"{sum(str(thing['group']) == name for thing in things):,}"
 
 
-def _names(frame: Frame, places: Sequence[tuple[float, float, str]]) -> Markup:
+def _names(
+    frame: Frame, places: Sequence[tuple[float, float, str]], covered: Sequence[tuple[float, float]] = ()
+) -> Markup:
     """Names beside their marks where there is room; a page tells the others on request."""
     if len(places) > _NAMED or frame.narrow:
         return Markup("")
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in places]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in places] + [(x - 2, y - 2, x + 2, y + 2) for x, y in covered]
     drawn: list[Markup] = []
     for x, y, name in places:
         said = cut(name, SMALL - 1, 130)
@@ -263,6 +264,6 @@ def _names(frame: Frame, places: Sequence[tuple[float, float, str]]) -> Markup:
                 and box[3] < frame.bottom
             ):
                 taken.append(box)
-                drawn.append(text(said, left, base, size=SMALL - 1))
+                drawn.append(text(said, left, base, size=SMALL - 1, kind="beside"))
                 break
     return together(drawn)

@@ -68,7 +68,13 @@ class Frame:
 
 
 def framed(
-    figure: Mapping[str, Any], xs: Sequence[object], ys: Sequence[object], *, width: float, entries: Sequence[Entry]
+    figure: Mapping[str, Any],
+    xs: Sequence[object],
+    ys: Sequence[object],
+    *,
+    width: float,
+    entries: Sequence[Entry],
+    places: Sequence[object] = (),
 ) -> tuple[Frame, Markup]:
     """The frame of a chart and what it looks like before anything is drawn in it: legend, grid, ticks, labels.
 
@@ -78,9 +84,10 @@ def framed(
         ys: everything that must fit along the y axis, ends of intervals included.
         width: of the drawing, in pixels.
         entries: the legend.
+        places: where along the x axis something was measured; a logarithmic axis names these where they are few.
     """
     narrow = width < NARROW
-    across = scale_of(figure["x"], xs, most=4 if narrow else 7)
+    across = scale_of(figure["x"], xs, most=4 if narrow else 7, measured=places)
     up = scale_of(figure["y"], ys, zero=True, most=5)
     names, high = legend(entries, width, 0)
     left = 12 + max((wide_as(tick.label, SMALL) for tick in up.ticks), default=0)

@@ -10,9 +10,11 @@ light and dark, a file for paper. Series differ in shape, too, never in colour a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -125,6 +127,19 @@ def mark(style: str, x: float, y: float, *, radius: float = 5) -> Markup:
     return Markup('<path class="shape" d="{}"/>').format(drawn)
 
 
+def arrow(start: tuple[float, float], end: tuple[float, float]) -> Markup:
+    """From a hollow dot to a head; what did not move is a hollow dot alone."""
+    (x1, y1), (x2, y2) = start, end
+    dot = Markup('<circle class="open" cx="{}" cy="{}" r="3"/>').format(fixed(x1), fixed(y1))
+    length = math.hypot(x2 - x1, y2 - y1)
+    if length < 6:
+        return dot
+    across, up = (x2 - x1) / length, (y2 - y1) / length
+    back = (x2 - 9 * across, y2 - 9 * up)
+    head = [(x2, y2), (back[0] - 4 * up, back[1] + 4 * across), (back[0] + 4 * up, back[1] - 4 * across)]
+    return together([line("line", x1 + 3 * across, y1 + 3 * up, *back), path("head", head, closed=True), dot])
+
+
 def group(style: str, *inside: Markup) -> Markup:
     """Things in the colour of a series."""
     return Markup('<g class="s-{}">{}</g>').format(style, Markup("").join(inside))
@@ -149,8 +164,8 @@ class Entry:
 
     style: str
     name: str
-    lined: bool = True
-    """Whether a line goes through its marks."""
+    kind: Literal["line", "mark", "arrow"] = "line"
+    """What is drawn of it: marks that a line joins, marks alone, arrows."""
 
 
 def legend(entries: Sequence[Entry], width: float, top: float) -> tuple[Markup, float]:
@@ -162,8 +177,11 @@ def legend(entries: Sequence[Entry], width: float, top: float) -> tuple[Markup, 
         needs = 34 + wide_as(name, TEXT)
         if x and x + needs > width:
             x, y = 0.0, y + 22
-        rule = line("line", x + 1, y - 4, x + 27, y - 4) if entry.lined else Markup("")
-        drawn.append(group(entry.style, rule, mark(entry.style, x + 14, y - 4)))
+        if entry.kind == "arrow":
+            drawn.append(group(entry.style, arrow((x + 4, y - 4), (x + 28, y - 4))))
+        else:
+            rule = line("line", x + 1, y - 4, x + 27, y - 4) if entry.kind == "line" else Markup("")
+            drawn.append(group(entry.style, rule, mark(entry.style, x + 14, y - 4)))
         drawn.append(text(name, x + 34, y, size=TEXT, kind="ink"))
         x += needs + 20
     return together(drawn), (y - top + 10 if entries else 0.0)

@@ -21,6 +21,8 @@ _EDGE = 0.05
 """Share of the axis that stays free before the first and after the last value, so that no mark is cut in half."""
 _APART = 0.14
 """Share of a symlog axis between zero and the first positive value."""
+_LITTLE = 0.35
+"""Share of a step by which an interval may pass the last round place without another step of empty axis."""
 _MOST_NAMED = 9
 """Values that are named one by one; where there are more, round places are."""
 
@@ -97,7 +99,14 @@ def say_number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def scale_of(axis: Mapping[str, Any], values: Sequence[object], *, zero: bool = False, most: int = 6) -> Scale:
+def scale_of(
+    axis: Mapping[str, Any],
+    values: Sequence[object],
+    *,
+    zero: bool = False,
+    most: int = 6,
+    measured: Sequence[object] = (),
+) -> Scale:
     """The scale of an axis for what is to be shown on it.
 
     Args:
@@ -105,6 +114,7 @@ def scale_of(axis: Mapping[str, Any], values: Sequence[object], *, zero: bool = 
         values: everything that must fit, None for what is missing.
         zero: whether a linear axis starts at zero, so that lengths can be compared.
         most: round places that it names.
+        measured: places that a logarithmic axis names where they are few; all values by default.
     """
     named = list(axis.get("ticks") or [])
     shown = [value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value))]
@@ -115,7 +125,8 @@ def scale_of(axis: Mapping[str, Any], values: Sequence[object], *, zero: bool = 
     numbers = sorted({float(value) for value in [*shown, *named] if is_number(value)})  # type: ignore[arg-type]
     per_cent = bool(axis.get("percent"))
     if kind in ("log", "symlog"):
-        return _logarithmic(kind, numbers, named, per_cent)
+        few = sorted({float(value) for value in measured if is_number(value)})  # type: ignore[arg-type]
+        return _logarithmic(kind, numbers, named or few, per_cent)
     return _linear(numbers, named, per_cent, zero=zero, most=most)
 
 
@@ -142,11 +153,18 @@ def _linear(numbers: Sequence[float], named: Sequence[Any], per_cent: bool, *, z
     if high - low < 1e-12:
         low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
     step = round_step((high - low) / most)
-    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    first, last = _end(low / step, -1), _end(high / step, 1)
+    low, high = min(low, first * step), max(high, last * step)
     if inside:
         low, high = max(low, 0.0), min(high, 1.0)
-    places = tuple(named) or tuple(low + step * k for k in range(round((high - low) / step) + 1))
+    places = tuple(named) or tuple(step * k for k in range(first, last + 1) if low - 1e-9 <= step * k <= high + 1e-9)
     return Scale("linear", low, high, (), per_cent, tuple(0.0 if abs(place) < 1e-12 else place for place in places))
+
+
+def _end(steps: float, side: int) -> int:
+    """The last round place of an axis: the next one outside, unless what reaches past the one inside is little."""
+    inside = math.floor(side * steps + 1e-9)
+    return side * (inside if side * steps - inside < _LITTLE else inside + 1)
 
 
 def round_step(least: float) -> float:

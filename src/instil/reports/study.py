@@ -101,20 +101,20 @@ def _inline(figure: Mapping[str, Any], width: float, kind: str) -> Markup:
     )
 
 
-def say_gain(verdict: Mapping[str, Any]) -> str:
-    """The gain with its interval: `+41.0 points (+36.0 to +46.0)`; nothing where it has none."""
+def say_gain(verdict: Mapping[str, Any]) -> tuple[str, ...]:
+    """The gain and its interval: `+41.0 points`, `(+36.0 to +46.0)`; nothing where there is none."""
     gain = verdict.get("gain", verdict.get("score"))
     if not is_number(gain):
-        return ""
+        return ()
     said = f"{percent(float(gain), digits=1, sign=True)} points"  # type: ignore[arg-type]  # just asked
     ends = verdict.get("ci95")
     if ends and all(is_number(end) for end in ends):
         low, high = (percent(end, digits=1, sign=True) for end in ends)
-        said += f" ({low} to {high})"
-    return said
+        return said, f"({low} to {high})"
+    return said, ""
 
 
-def verdict_tiles(verdict: Mapping[str, Any]) -> list[dict[str, str]]:
+def verdict_tiles(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The gains that a verdict gives beside its own, such as `format_gain` and `skill_gain`."""
     found = [(key, value) for key, value in verdict.items() if key not in _TOLD and _is_gain(value)]
     return [{"name": _words(key), "gain": say_gain(value), "n": _count(value)} for key, value in found]
@@ -140,7 +140,7 @@ def say_fact(key: str, value: object) -> str:
         number = float(value)  # type: ignore[arg-type]  # just asked
         return f"{percent(number, digits=1)}%" if key.startswith("share") else say_number(number)
     if _is_gain(value):
-        return say_gain(value)  # type: ignore[arg-type]  # just asked
+        return " ".join(say_gain(value)).strip()  # type: ignore[arg-type]  # just asked
     if isinstance(value, Mapping):
         inner = key if key.startswith("share") else ""
         return "; ".join(f"{_words(str(name)).lower()}: {say_fact(inner or str(name), v)}" for name, v in value.items())
