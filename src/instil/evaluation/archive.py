@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
 def fingerprint_of(loaded: LoadedModel, suite: Suite, limit: int | None) -> str:
     """Names all that decides the answers of a model to a suite."""
     kind = [str(loaded.model.dtype), loaded.device.type, loaded.max_length]
-    return fingerprint([loaded.fingerprint, suite.fingerprint, limit, kind, versions(), _code()])
+    return fingerprint([loaded.fingerprint, suite.fingerprint, limit, kind, versions(), code()])
 
 
 def copy(kept: Path, mark: str, out: Path, *, path: str) -> bool:
@@ -100,7 +100,7 @@ def _sweep(kept: Path) -> None:
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Names the code that phrases, computes and judges: another version may answer otherwise."""
     hasher = hashlib.blake2b(task_cache.code().encode(), digest_size=16)
     package = Path(__file__).parent.parent

@@ -12,10 +12,10 @@ recipe -> mixture, suites, model           all opened before anything long begin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from instil.evaluation.results import SuiteResult
 from instil.experiments.card import adapter_card, card, hub_name
@@ -63,6 +63,8 @@ class RunResult:
     training: TrainResult
     report: RunReport | None
     """None where the recipe evaluates nothing."""
+    tasks: tuple[str, ...] = ()
+    """The names of the tasks that it was trained on."""
 
     @property
     def model(self) -> Path:
@@ -94,6 +96,8 @@ def tune(
     watch: Watch = unwatched,
     command: str = "",
     strict: bool = False,
+    follow: Callable[[Mapping[str, Any]], None] | None = None,
+    measure_forgetting: bool = True,
 ) -> RunResult:
     """Carry out a recipe in a run folder, or go on with one that was stopped.
 
@@ -107,6 +111,8 @@ def tune(
         watch: shows how far an evaluation is.
         command: how the run was started, for the report.
         strict: refuse the first row that cannot be used, instead of setting it aside.
+        follow: gets every row of metrics as it is written.
+        measure_forgetting: whether the loss on pre-training text is taken before and after, where that text is known.
 
     Raises:
         InstilError: if anything in the recipe cannot be used, or the folder cannot be written.
@@ -116,6 +122,10 @@ def tune(
     with joined(recipe.model.device) as world:
         prepared = world.together(lambda: prepare(recipe, text=text, strict=strict))
         run = _open(prepared, out, world, resume=resume, say=say)
+        if follow is not None:
+            run.followers.append(follow)
+        if not measure_forgetting:
+            prepared = replace(prepared, held_out=())
         with run:
             return _carry_out(
                 prepared, run, world, show_progress=show_progress, watch=watch, command=command, begun=begun
@@ -148,6 +158,7 @@ def _carry_out(
 ) -> RunResult:
     """Ask the base, tune, save, ask again, report; the processes beside the first do nothing but tune."""
     recipe, mixture, loaded, out = prepared.recipe, prepared.mixture, prepared.loaded, run.path
+    tasks = tuple(task.name for task in mixture.tasks)
     phases: dict[str, float] = {}
     before: list[SuiteResult] = []
     if world.is_first and (mixture.spec.decontaminate or mixture.dropped):
@@ -162,7 +173,7 @@ def _carry_out(
     losses = held_out_loss(loaded, prepared.held_out) if world.is_first else []
     training = _timed(phases, "tuning", lambda: _train(prepared, run, world, show_progress))
     if not world.is_first:
-        return RunResult(out, training, None)
+        return RunResult(out, training, None, tasks)
     forgot = forgetting(recipe, losses, held_out_loss(loaded, prepared.held_out)) if losses else None
     if forgot is not None:
         run.say(told(forgot))
@@ -171,7 +182,7 @@ def _carry_out(
     save(loaded, out / "model", card=card(recipe, mixture, loaded, training))
     run.say(f"saved the tuned model to {out / 'model'}")
     if not prepared.suites:
-        return RunResult(out, training, None)
+        return RunResult(out, training, None, tasks)
     tuned = replace(prepared, loaded=_as_saved(loaded, out / "model"))
     after = _timed(phases, "tuned", lambda: _ask(tuned, run, "tuned", watch))
     report = run_report(recipe, mixture, loaded, run, training, before, after)
@@ -187,7 +198,7 @@ def _carry_out(
     write_text(out / "report.html", render_run(report))
     run.say(report["verdict"])
     run.say(f"the report is {out / 'report.html'}")
-    return RunResult(out, training, report)
+    return RunResult(out, training, report, tasks)
 
 
 def _show_tokens(prepared: Prepared, run: RunFolder) -> list[TrainedTokens]:

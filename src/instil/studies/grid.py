@@ -1,7 +1,7 @@
 """The runs of a study, and what each is asked.
 
     base/pocket             asked as it is
-    tuned/pocket/seed-0     pocket + a recipe                                 its model stays until what begins from it is done
+    tuned/pocket/seed-0     pocket + a recipe                            its model stays: something begins from it
     after/pocket/seed-0     starts from the model of tuned/pocket/seed-0
 
     axes    {"arm": "after", "model": "pocket", "seed": 0}      what varies; a column each in the table of results
@@ -23,7 +23,8 @@ Keep = Literal["model", "results"]
 
 #: Columns of the tables, which no axis may be called.
 RESERVED = (
-    "run", "suite", "task", "cluster", "groups", "setting", "method", "metric", "headline", "item", "score", "n", "units"
+    "run", "suite", "task", "tasks", "cluster", "groups", "setting", "method", "metric", "headline", "item", "score",
+    "n",
 )  # fmt: skip
 
 
@@ -89,6 +90,10 @@ class Grid:
                 raise RecipeError(
                     f"run {run.key!r} starts from {run.start!r}, which is no run of the study",
                     remedy="Name the key of another run",
+                )
+            if run.start and self._by_key[run.start].recipe is None:
+                raise RecipeError(
+                    f"run {run.key!r} starts from {run.start!r}, which tunes nothing", remedy="Name that model instead"
                 )
             self.line(run.key)
 

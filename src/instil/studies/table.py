@@ -6,7 +6,7 @@
 
     results.units(suite="held-out", groups="held_out", arm="tuned", seed=0)   {"pocket/capital": [1.0, 0.0, ...], ...}
     results.facts("tuned/pocket/seed-0")                                      {"steps": 40, "tokens": 91_022, ...}
-    results.missing                                                           [Missing("after/...", "failed", "..."), ...]
+    results.missing                                                           [Missing("after/...", "failed", ...), ...]
 
 A filter is a value or several; what is not filtered is taken whatever it is. Where no metric is asked for, the one that
 each cell of the suite names first counts. Rank classification by the sum of an option's tokens is also scored per token
@@ -24,7 +24,7 @@ from instil.studies.grid import Axis, Run
 Filter = str | int | float | bool | Iterable[Any] | None
 
 #: The metric of rank cells that compares options by their mean over tokens.
-PER_TOKEN = "accuracy_per_token"
+PER_TOKEN = "accuracy_per_token"  # noqa: S105  # no password
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Results:
                     yield scored
 
     def units(self, **wanted: Filter) -> dict[str, list[float]]:
-        """Task -> the scores of its items, of all that fits (see `select`): runs, settings and metrics one after another."""
+        """Task -> the scores of its items, of all that fits (see `select`): runs and settings one after another."""
         found: dict[str, list[float]] = {}
         for one in self.select(**wanted):
             found.setdefault(one.task, []).extend(one.scores)

@@ -1,0 +1,263 @@
+"""A grid carried out: what is there is found, the rest goes to workers, what fails is told and the rest is finished.
+
+    results = carry_out(grid, Path("studies/first"), workers=2)
+
+    grid -> units (by content) -> those that are left -> workers -> runs/<identity>/ -> Results
+                                                                                        results.parquet, results.csv,
+                                                                                        items.parquet, facts.json
+
+The same call goes on where an earlier one was stopped, however that was: finished runs stay untouched, half ones go on
+from their checkpoints. With one seed and one number of threads the results are the same bytes either way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from instil.errors import RecipeError
+from instil.runs import disk_errors, lock_folder
+from instil.studies.execute import job_of
+from instil.studies.gather import gathered
+from instil.studies.grid import Grid
+from instil.studies.pool import LocalPool, News, Pool
+from instil.studies.progress import Doing, Progress, Watch, unwatched
+from instil.studies.schedule import Schedule
+from instil.studies.table import Missing, Results
+from instil.studies.table_files import write_results
+from instil.studies.units import Survey, Unit, survey
+from instil.tuning.stopping import Interrupted
+
+Engine = Literal["local", "ray"]
+Say = Callable[[str], None]
+
+#: How often who watches is told, where nothing happens.
+_BEAT_SECONDS = 0.5
+
+
+def carry_out(
+    grid: Grid,
+    out: Path,
+    *,
+    runs: Path | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    engine: Engine = "local",
+    data: Path | None = None,
+    expected: Mapping[str, float] | None = None,
+    watch: Watch = unwatched,
+    say: Say | None = None,
+) -> Results:
+    """Carry out every run of a grid that is not done yet, and give what all of them answered.
+
+    Args:
+        grid: the runs.
+        out: the study's folder; it gets the tables.
+        runs: the folder of the runs, which several studies may share; `out/runs` by default.
+        workers: runs at a time; by default one a GPU, or as many as the cores allow.
+        threads: torch threads of each run; 1 by default. They decide the last bits, so they are part of what names it.
+        engine: `local`, processes on this machine; or `ray`, tasks of a Ray cluster.
+        data: the root of the data sets.
+        expected: how many seconds each run is expected to take, by its key.
+        watch: shows how far it is.
+        say: shows a line to the person; the standard error stream by default.
+
+    Raises:
+        InstilError: if a recipe, a model, a mixture or a suite cannot be used, or `out` is not free to be written.
+        Interrupted: after Ctrl-C, once what is being tuned is saved.
+    """
+    begun = time.monotonic()
+    say = say or _tell
+    threads = threads or 1
+    if data is not None:
+        data = data.absolute()
+    runs = (runs or out / "runs").absolute()
+    with disk_errors(out), lock_folder(_made(out)):
+        # Workers import torch while this process looks at what is there.
+        pool = _pool(engine, _workers(workers, threads, len(grid)), threads)
+        gently = False
+        try:
+            found = survey(grid, _made(runs), data=data, threads=threads)
+            schedule = Schedule(found.left(), _expected(found, expected))
+            _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()
+        except KeyboardInterrupt:
+            gently = True
+            say("stopping: what is being tuned is saved first (once more to stop at once)")
+            raise Interrupted(
+                "the study was stopped: the same command goes on with it, and finished runs are kept"
+            ) from None
+        finally:
+            pool.stop(gently=gently)
+        results = gathered(grid, found, _missing(found, schedule))
+        write_results(results, out)
+        return results
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _made(folder: Path) -> Path:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _workers(asked: int | None, threads: int, runs: int) -> int:
+    """How many runs at a time."""
+    if asked is not None:
+        if asked < 1:
+            raise RecipeError(f"workers is {asked}, and at least one is needed", remedy="Give 1 or more")
+        return min(asked, max(runs, 1))
+    gpus = len(_gpus())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(gpus or cores // threads, runs))
+
+
+def _gpus() -> tuple[str, ...]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(one for one in named.split(",") if one and one != "-1")
+    return tuple(str(number) for number in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))))
+
+
+def _pool(engine: Engine, size: int, threads: int) -> Pool:
+    if engine == "ray":
+        from instil.studies.ray_engine import RayPool
+
+        return RayPool(size, threads=threads)
+    return LocalPool(size, threads=threads, devices=_gpus())
+
+
+def _expected(found: Survey, by_run: Mapping[str, float] | None) -> dict[str, float]:
+    """Seconds by identity; where nobody knows, weights, which order as well."""
+    if by_run is not None and all(key in by_run for key in found.by_run):
+        return {identity: by_run[unit.key] for identity, unit in found.units.items()}
+    return {identity: unit.weight() for identity, unit in found.units.items()}
+
+
+def _missing(found: Survey, schedule: Schedule) -> list[Missing]:
+    missing = []
+    for identity, unit in found.units.items():
+        for key in unit.runs:
+            if identity in schedule.failed:
+                missing.append(Missing(key, "failed", schedule.failed[identity]))
+            elif identity in schedule.skipped:
+                missing.append(Missing(key, "skipped", schedule.skipped[identity]))
+    return missing
+
+
+class _Foreman:
+    """Gives units to workers, and hears what becomes of them."""
+
+    def __init__(
+        self,
+        found: Survey,
+        schedule: Schedule,
+        pool: Pool,
+        data: Path | None,
+        threads: int,
+        watch: Watch,
+        say: Say,
+        begun: float,
+    ) -> None:
+        self.found, self.schedule, self.pool = found, schedule, pool
+        self.data, self.threads, self.watch, self.say, self.begun = data, threads, watch, say, begun
+        self.held: dict[int, Unit] = {}
+        """What each worker is at."""
+        self.at: dict[int, News] = {}
+        self.died: set[str] = set()
+        """Units whose worker died once."""
+        self.took: list[tuple[float, float]] = []
+        """Of each unit that was carried out, what was expected and how long it took."""
+
+    def work(self) -> None:
+        """Until nothing is left."""
+        known = len(self.found.units) - len(self.schedule.left)
+        if known:
+            self.say(f"{known:,} of {len(self.found.units):,} runs are there already")
+        while not self.schedule.is_over:
+            for worker in range(self.pool.size):
+                if worker not in self.held:
+                    self._give(worker, self.schedule.next())
+            self.watch(self.progress())
+            news = self.pool.hear(_BEAT_SECONDS)
+            if news is not None and news.worker in self.held:
+                self._take(news)
+        self.watch(self.progress())
+
+    def _give(self, worker: int, unit: Unit | None) -> None:
+        if unit is None:
+            return
+        begins_from = self.found.units[unit.start].model_folder if unit.start else None
+        self.held[worker] = unit
+        self.pool.give(worker, job_of(unit, begins_from=begins_from, data=self.data, threads=self.threads))
+
+    def _take(self, news: News) -> None:
+        unit = self.held[news.worker]
+        if news.phase:
+            self.at[news.worker] = news
+            return
+        self.at.pop(news.worker, None)
+        if news.died:
+            self.pool.replace(news.worker)
+            if unit.identity not in self.died:
+                self.died.add(unit.identity)
+                self.say(f"{unit.key}: its worker died ({news.died}); it is tried once more")
+                self._give(news.worker, unit)
+                return
+            self._fail(unit, f"its worker died twice ({news.died}), perhaps for lack of memory")
+        elif news.error is not None:
+            self._fail(unit, _told(news.error))
+        else:
+            self.took.append((self.schedule.seconds[unit.identity], news.seconds))
+            self.schedule.finish(unit.identity)
+        del self.held[news.worker]
+
+    def _fail(self, unit: Unit, reason: str) -> None:
+        self.schedule.fail(unit.identity, reason)
+        self.say(f"{unit.key} failed: {reason}")
+
+    def progress(self) -> Progress:
+        """How far all of it is."""
+        units, schedule = self.found.units, self.schedule
+        left = {unit.identity for unit in schedule.left}
+        found = sum(len(unit.runs) for identity, unit in units.items() if identity not in left)
+
+        def runs(identities: object) -> int:
+            return sum(len(units[identity].runs) for identity in identities)  # type: ignore[attr-defined]
+
+        doing = tuple(self._doing(worker, unit) for worker, unit in sorted(self.held.items()))
+        return Progress(
+            total=sum(len(unit.runs) for unit in units.values()),
+            finished=found + runs(schedule.finished),
+            found=found,
+            failed=runs(schedule.failed),
+            skipped=runs(schedule.skipped),
+            doing=doing,
+            seconds=time.monotonic() - self.begun,
+            left_seconds=self._left(),
+        )
+
+    def _doing(self, worker: int, unit: Unit) -> Doing:
+        news = self.at.get(worker)
+        return Doing(worker, unit.key, *((news.phase, news.done, news.total) if news else ("opening", 0, 0)))
+
+    def _left(self) -> float | None:
+        """By how long what is done took, measured against what was expected of it."""
+        expected = sum(one for one, _ in self.took)
+        if not expected:
+            return None
+        pace = sum(seconds for _, seconds in self.took) / expected
+        return self.schedule.seconds_left(self.pool.size) * pace
+
+
+def _told(error: Mapping[str, str]) -> str:
+    """An error in one line; of one that is nobody's fault but ours, what Python says of it."""
+    message = error["message"] if error["kind"] else error["message"].partition("\n")[0]
+    return f"{message}. {error['remedy']}" if error["remedy"] else message
