@@ -97,6 +97,20 @@ def show(folder: Annotated[Path, typer.Argument(help="The --out of a study.", me
     _print_report(read_report(folder), folder)
 
 
+@app.command("overview")
+def overview(
+    folder: Annotated[Path, typer.Argument(help="The folder in which --out folders lie.", metavar="DIR")],
+    title: Annotated[str, typer.Option(help="The heading of the page.")] = "Studies",
+) -> None:
+    """Write DIR/index.html, one page over the finished studies in a folder, and their own pages anew.
+
+    [bold]Example:[/bold] instil study overview studies
+    """
+    from instil.reports.overview import write_overview
+
+    typer.echo(write_overview(folder, title=title))
+
+
 def _given(question: str, study: str | None, preset: str | None) -> Path | str:
     """The study file or the name of the preset."""
     from instil.studies.spec import presets

@@ -175,7 +175,8 @@ def matrix(figure: Mapping[str, Any], *, width: float) -> Drawing:
             value = values[number][place]
             if not is_number(value):
                 missing.append(f"{name} × {column}")
-            tip = f"{name} → {column}: {_told_cell(figure, number, place, diverging=diverging)}"
+            which = f"{figure.get('row_label', '')} {name}, {figure.get('column_label', '')} {column}".strip()
+            tip = f"{which}: {_told_cell(figure, number, place, diverging=diverging)}"
             body.append(_cell(value, most, label + cell * place, base, cell, high, tip, diverging=diverging))
     hole, end = unmeasured(missing, width, y + high * len(names) + 4)
     return Drawing(together([*head, *body, hole]), whole, end + 4)

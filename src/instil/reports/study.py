@@ -51,33 +51,13 @@ def render_study(report: StudyReport) -> str:
         gain=say_gain(verdict),
         tiles=verdict_tiles(verdict),
         facts=[(_words(key), say_fact(key, value)) for key, value in verdict.items() if _is_fact(key, value)],
-        figures=[_shown(figure) for figure in report["figures"]],
+        figures=[shown(figure) for figure in report["figures"]],
         tables=tables,
         script=own_script("dom.js", "study.js"),
     )
 
 
-def render_overview(reports: Mapping[str, StudyReport], *, title: str = "Studies") -> str:
-    """One page over several studies: their answers, a figure of each, and every claim that they tested.
-
-    Args:
-        reports: where the page of each lies -> the study.
-        title: the heading.
-    """
-    cards = [
-        {
-            "place": place,
-            "report": report,
-            "gain": say_gain(report["verdict"]),
-            "figure": _shown(report["figures"][0]) if report["figures"] else None,
-        }
-        for place, report in reports.items()
-    ]
-    claims = [(place, report, claim) for place, report in reports.items() for claim in report.get("claims", ())]
-    return render("studies.html", title=title, cards=cards, claims=claims, script=own_script("dom.js", "study.js"))
-
-
-def _shown(figure: Mapping[str, Any]) -> dict[str, Any]:
+def shown(figure: Mapping[str, Any]) -> dict[str, Any]:
     """A figure as a page shows it: drawn wide and slim, and as a table."""
     return {
         "figure": figure,
@@ -133,17 +113,23 @@ def _count(value: Mapping[str, Any]) -> str:
 
 
 def say_fact(key: str, value: object) -> str:
-    """A figure of a verdict in words; shares are told by their key: `share_gained` 0.62 -> `62%`."""
+    """A figure of a verdict in words; its key tells what it is: `share_gained` 0.62 -> `62.0%`, `least_gain` 0.02 ->
+    `2.0 points`.
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if is_number(value):
         number = float(value)  # type: ignore[arg-type]  # just asked
-        return f"{percent(number, digits=1)}%" if key.startswith("share") else say_number(number)
-    if _is_gain(value):
-        return " ".join(say_gain(value)).strip()  # type: ignore[arg-type]  # just asked
+        if "share" in key.split("_"):
+            return f"{percent(number, digits=1)}%"
+        return f"{percent(number, digits=1)} points" if key.endswith("gain") else say_number(number)
+    if isinstance(value, Mapping) and _is_gain(value):
+        return ", ".join([*([value["verdict"]] if "verdict" in value else []), " ".join(say_gain(value)).strip()])
     if isinstance(value, Mapping):
-        inner = key if key.startswith("share") else ""
-        return "; ".join(f"{_words(str(name)).lower()}: {say_fact(inner or str(name), v)}" for name, v in value.items())
+        inner = key if "share" in key.split("_") or key.endswith("gain") else ""
+        return "; ".join(
+            f"{str(name).replace('_', ' ')}: {say_fact(inner or str(name), v)}" for name, v in value.items()
+        )
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(say_fact(key, item) for item in value)
     return "–" if value is None else str(value)

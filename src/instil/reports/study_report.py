@@ -12,7 +12,7 @@ All shares lie between 0 and 1; a page writes them as percent. What is not known
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 #: What a study or a claim comes to; a claim can also be `not tested`.
 VERDICTS = ("yes", "no", "not shown")
@@ -239,7 +239,8 @@ class StudyReport(TypedDict):
 
     question: str
     title: str
-    verdict: Verdict
+    verdict: Mapping[str, Any]
+    """A `Verdict`, and the question's own figures beside it."""
     findings: Sequence[str]
     """Sentences that say what was found, the most important first."""
     claims: NotRequired[Sequence[Claim]]
