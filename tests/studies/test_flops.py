@@ -39,7 +39,7 @@ def counted(loaded: Any, *, backward: bool = False) -> int:
 )
 def test_the_formula_counts_what_torch_counts(kind: str) -> None:
     loaded = tiny_loaded(kind, attn_implementation="eager")
-    matrices = Matrices.of(loaded)
+    matrices = Matrices.of(loaded.model)
     encoder = READ if loaded.architecture == "seq2seq" else 0
     formula = matrices.forward(rows=BATCH, tokens=TOKENS, targets=BATCH * TOKENS, encoder_tokens=encoder)
     assert formula == pytest.approx(counted(loaded), rel=0.002)
@@ -52,20 +52,25 @@ def test_a_backward_pass_takes_twice_the_forward_pass(kind: str) -> None:
 
 
 def test_a_tuning_is_counted_by_its_mean_row() -> None:
-    matrices = Matrices.of(tiny_loaded("llama"))
+    matrices = Matrices.of(tiny_loaded("llama").model)
     once = matrices.forward(rows=10, tokens=20, targets=50)
     assert tuning_flops(matrices, tokens=200, answer_tokens=50, rows=10) == 3 * once
 
 
 def test_padding_is_computed_too() -> None:
-    matrices = Matrices.of(tiny_loaded("llama"))
+    matrices = Matrices.of(tiny_loaded("llama").model)
     bare, padded = (tuning_flops(matrices, tokens=200, answer_tokens=50, rows=10, padded_share=p) for p in (0.0, 0.5))
     assert padded == 3 * matrices.forward(rows=10, tokens=40, targets=50)
     assert padded > bare
 
 
 def test_an_encoder_reads_the_prompt_once_however_long_the_answer() -> None:
-    matrices = Matrices.of(tiny_loaded("t5"))
+    matrices = Matrices.of(tiny_loaded("t5").model)
     assert matrices.has_encoder
     short, long = (asking_flops(matrices, prompts=1, tokens=30, answer_tokens=n) for n in (1, 2))
     assert long - short < asking_flops(matrices, prompts=1, tokens=30, answer_tokens=1)
+
+
+def test_a_model_is_counted_without_reading_its_weights() -> None:
+    matrices = Matrices.named("pocket")
+    assert matrices == Matrices(read=4 * (4 * 160 * 160 + 3 * 160 * 448), head=1408 * 160, attention=4 * 160)

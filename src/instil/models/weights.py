@@ -153,6 +153,17 @@ def read_model(
     return loaded
 
 
+def empty_model(folder: Path) -> PreTrainedModel:
+    """The model that a folder describes, without its weights: what `torch.device("meta")` makes in no time and memory.
+
+    Raises:
+        ModelError: as `config_of` and `architecture_of`.
+    """
+    config = config_of(folder)
+    model: PreTrainedModel = _LOADERS[architecture_of(folder, config)].from_config(config)
+    return model
+
+
 def longest(model: PreTrainedModel, tokenizer_limit: int) -> int:
     """The longest sequence, in tokens, that a model can read.
 

@@ -3,7 +3,7 @@
     forward    2 x weights x tokens  +  4 x attention width x (tokens that look x tokens that are looked at)
     training   3 x that: the backward pass makes two products for every product of the forward pass
 
-    matrices = Matrices.of(loaded)
+    matrices = Matrices.named("pocket")
     matrices.forward(rows=4, tokens=16, targets=9)          -> 74_317_824, as torch's FlopCounterMode counts it
     tuning_flops(matrices, tokens=91_022, answer_tokens=8_210, rows=640)
 
@@ -14,10 +14,7 @@ hides it, is not known here: every token of a row looks at every token of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from instil.models.loading import LoadedModel
+from typing import Any
 
 #: A backward pass makes the gradient of the input and of the weight of every product.
 TRAINING = 3
@@ -42,11 +39,26 @@ class Matrices:
     encoder_attention: int = 0
 
     @classmethod
-    def of(cls, loaded: LoadedModel) -> Matrices:
-        """The sizes of a loaded model, whatever its kind."""
+    def named(cls, name: str) -> Matrices:
+        """The sizes of a model by name or folder; its weights are not read.
+
+        Raises:
+            ModelError: if there is no such model.
+        """
+        import torch
+
+        from instil.models.loading import resolve
+        from instil.models.weights import empty_model
+
+        folder = resolve(name)
+        with torch.device("meta"):
+            return cls.of(empty_model(folder))
+
+    @classmethod
+    def of(cls, model: Any) -> Matrices:
+        """The sizes of a model of transformers, whatever its kind."""
         from torch import nn
 
-        model: Any = loaded.model
         head = model.get_output_embeddings()
         read = encoder = 0
         for name, module in model.named_modules():

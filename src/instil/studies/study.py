@@ -80,7 +80,7 @@ def answer(
     carried_out = time.monotonic()
     refuse_nothing(results)
     report = question.analyse(spec, results)
-    report["missing"] = [*report.get("missing", ()), *missing_lines(results)]
+    report["missing"] = list(dict.fromkeys([*report.get("missing", ()), *missing_lines(results)]))
     report.setdefault("choices", choices(spec))
     report["made"] = {
         "command": command,
@@ -144,7 +144,7 @@ def _in_words(value: Any) -> str:
 
 def missing_lines(results: Results) -> list[str]:
     """A sentence for each run that gave nothing."""
-    return [f"{one.run} {one.state}: {one.reason}" for one in results.missing]
+    return [f"{one.run}: {one.state}, {one.reason}" for one in results.missing]
 
 
 def refuse_nothing(results: Results) -> None:
