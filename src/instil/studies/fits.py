@@ -11,9 +11,10 @@ each n out in turn: the form that predicts it better.
 
 **How sure.** A curve is a function of the means, and the means come from draws of tasks (with a seed each) crossed with
 the tasks that are asked. Their covariance is that of a two-way table, part by part, as in `intervals`, over all n at
-once: a draw that lies high at 16 tasks lies high at 64. Curves are fitted again to 2,000 vectors of means drawn from
-Student's t with this covariance (a parametric bootstrap: two draws of tasks could be resampled in three ways only).
-That covers chance in draws and tasks, and not that the truth may have another form.
+once: a draw that lies high at 16 tasks lies high at 64. Curves are fitted again to 2,000 vectors of means with noise of
+this covariance (a parametric bootstrap: two draws of tasks could be resampled in three ways only), and what is read off
+them gets the width that Student's t asks for. In simulation that covered the truth in 89 to 96%. It covers chance in
+draws and tasks, not that the truth may have another form.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from instil.evaluation.statistics import student_t
 
 Floats = NDArray[np.float64]
 Form = Literal["log-linear", "saturating"]
@@ -33,6 +37,7 @@ FORMS: tuple[Form, ...] = ("log-linear", "saturating")
 DRAWS = 2_000
 #: Exponents that are tried: below, the curve is a straight line over log n for any n at hand; above, a step.
 _EXPONENTS = np.geomspace(0.02, 4.0, 400)
+_NORMAL = NormalDist().inv_cdf(0.975)
 #: A score is at most this.
 _CEILING = 1.0
 
@@ -72,27 +77,50 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of the covariance of means: what draws of tasks add to it, what the tasks asked do, or what is left."""
+
+    covariance: Floats
+    freedom: float
+    sign: float = 1.0
+    """-1 for what draws and tasks both hold already."""
+
+
+@dataclass(frozen=True)
 class Means:
     """Mean scores at several n, and how they vary together."""
 
     at: tuple[float, ...]
     """The n, ascending."""
     values: Floats
-    covariance: Floats
-    freedom: float
-    """Of Student's t; infinite where the covariance is known."""
+    parts: tuple[Part, ...]
+    """Their covariance, in parts; none where it is not known."""
 
     @cached_property
-    def drawn(self) -> Floats:
-        """2,000 vectors of means as other draws and tasks could have given, one a row; always the same."""
+    def noise(self) -> Floats:
+        """2,000 vectors of what other draws and tasks could have added to the means, one a row; always the same."""
+        covariance = sum((part.sign * part.covariance for part in self.parts), np.zeros((len(self.at),) * 2))
         generator = np.random.default_rng(0)
-        # the root of the covariance by its eigenvectors: parts below zero, which differences of moments may have, are 0
-        roots, vectors = np.linalg.eigh(self.covariance)
-        normal = generator.standard_normal((DRAWS, len(self.values)))
-        noise = normal * np.sqrt(np.maximum(roots, 0.0)) @ vectors.T
-        if np.isfinite(self.freedom):
-            noise /= np.sqrt(generator.chisquare(self.freedom, (DRAWS, 1)) / self.freedom)
-        return np.clip(self.values + noise, 0.0, _CEILING)
+        # The root of the covariance, by eigenvectors; what differences of moments leave below zero is 0.
+        roots, vectors = np.linalg.eigh(covariance)
+        return generator.standard_normal((DRAWS, len(self.at))) * np.sqrt(np.maximum(roots, 0.0)) @ vectors.T
+
+    def stretch(self, quantity: Floats) -> float:
+        """How much wider than a normal interval that of a quantity is, by Student's t.
+
+        The freedom is Satterthwaite's for the contrast of the means that the quantity is nearest to: a slope may hang
+        on two draws alone where the height of the curve hangs on forty tasks.
+
+        Args:
+            quantity: its value for each row of `noise`.
+        """
+        contrast = np.linalg.lstsq(self.noise, quantity - quantity.mean(), rcond=1e-6)[0]
+        squares = [(float(contrast @ part.covariance @ contrast), part) for part in self.parts]
+        whole = max(sum(part.sign * square for square, part in squares), 1e-300)
+        spread = sum(square**2 / part.freedom for square, part in squares)
+        if spread == 0:
+            return 1.0
+        return student_t(max(1.0, int(10 * whole**2 / spread) / 10)) / _NORMAL
 
 
 @dataclass(frozen=True)
@@ -108,18 +136,32 @@ class Fit:
 
     @cached_property
     def _refitted(self) -> Floats:
-        return _fitted(self.curve.form, np.array(self.means.at), self.means.drawn)
+        return self._again(1.0)
+
+    def _again(self, stretch: float) -> Floats:
+        """The parameters of refits to means with `stretch` times the noise."""
+        values = np.clip(self.means.values + stretch * self.means.noise, 0.0, _CEILING)
+        return _fitted(self.curve.form, np.array(self.means.at), values)
+
+    def _range(self, value: float, drawn: Floats) -> Range:
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        stretch = self.means.stretch(drawn)
+        return Range(
+            value, value - stretch * max(0.0, value - float(low)), value + stretch * max(0.0, float(high) - value)
+        )
 
     def band(self, at: Sequence[float]) -> list[list[float]]:
         """[n, low, high] of the curve, 95% at each n."""
-        ends = (np.quantile(_at(self.curve.form, self._refitted, n), [0.025, 0.975]) for n in at)
-        return [[float(n), float(low), float(high)] for n, (low, high) in zip(at, ends, strict=True)]
+        found = [(n, self._range(self.curve(n), _at(self.curve.form, self._refitted, n))) for n in at]
+        return [[float(n), max(0.0, one.low or 0.0), min(_CEILING, one.high or 0.0)] for n, one in found]
 
     def gain(self, start: float, stop: float) -> Range:
         """What going from `start` to `stop` gains by the curve."""
+        return self._range(self.curve(stop) - self.curve(start), self._gains(start, stop))
+
+    def _gains(self, start: float, stop: float) -> Floats:
         form, now = self.curve.form, self._refitted
-        drawn = _at(form, now, stop) - _at(form, now, start)
-        return _range(self.curve(stop) - self.curve(start), drawn)
+        return _at(form, now, stop) - _at(form, now, start)
 
     @property
     def next_doubling(self) -> Range:
@@ -127,17 +169,20 @@ class Fit:
         return self.gain(self.means.at[-1], 2 * self.means.at[-1])
 
     @property
-    def exponent(self) -> Range:
-        """The b of the log-linear form: the gain of a doubling; the c of the saturating one."""
-        return _range(self.curve.parameters[-1], self._refitted[:, -1])
+    def doubling(self) -> Range:
+        """What a doubling gains on average from the smallest to the largest n, by the curve."""
+        doublings = float(np.log2(self.means.at[-1] / self.means.at[0]))
+        whole = self.gain(self.means.at[0], self.means.at[-1])
+        return Range(*(None if one is None else one / doublings for one in (whole.value, whole.low, whole.high)))
 
     def knee(self, smallest: float) -> Range:
         """The n from which a doubling gains less than `smallest`; None for a straight line that rises by more."""
-        form = self.curve.form
-        drawn = _knees(form, self._refitted, smallest)
+        form, last = self.curve.form, self.means.at[-1]
+        drawn = _knees(form, self._again(self.means.stretch(self._gains(last, 2 * last))), smallest)
         low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")  # never between a number and no end
         value = float(_knees(form, np.array([self.curve.parameters]), smallest)[0])
-        return Range(*(float(one) if np.isfinite(one) else None for one in (value, low, high)))
+        ends = value, min(float(low), value), max(float(high), value)
+        return Range(*(one if np.isfinite(one) else None for one in ends))
 
 
 def means_of(scores: Mapping[float, Mapping[Hashable, Mapping[str, float]]]) -> Means:
@@ -160,8 +205,7 @@ def means_of(scores: Mapping[float, Mapping[Hashable, Mapping[str, float]]]) -> 
     if not draws or not tasks:
         raise ValueError("a curve needs a draw and a task that are there at every n")
     table = np.array([[[scores[n][draw][task] for n in at] for task in tasks] for draw in draws])
-    covariance, freedom = _covariance(table)
-    return Means(at, table.mean((0, 1)), covariance, freedom)
+    return Means(at, table.mean((0, 1)), _parts(table))
 
 
 def means_apart(points: Mapping[float, tuple[float, float]]) -> Means:
@@ -172,7 +216,7 @@ def means_apart(points: Mapping[float, tuple[float, float]]) -> Means:
     """
     at = tuple(sorted(points))
     values = np.array([points[n][0] for n in at])
-    return Means(at, values, np.diag([points[n][1] ** 2 for n in at]), float("inf"))
+    return Means(at, values, (Part(np.diag([points[n][1] ** 2 for n in at]), float("inf")),))
 
 
 def fit(form: Form, means: Means) -> Fit:
@@ -262,32 +306,18 @@ def _knees(form: Form, parameters: Floats, smallest: float) -> Floats:
         return np.maximum(1.0, (first / smallest) ** (1 / c))
 
 
-def _range(value: float, drawn: Floats) -> Range:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Range(value, min(float(low), value), max(float(high), value))
+def _parts(table: Floats) -> tuple[Part, ...]:
+    """The covariance of the means over draws (first axis) and tasks (second) as that of a two-way table.
 
-
-def _covariance(table: Floats) -> tuple[Floats, float]:
-    """The covariance of the means over draws (first axis) and tasks (second), and Satterthwaite's degrees of freedom.
-
-    With mean squares and products of draws D, tasks T and the rest R, that of the means is (D + T - R) / (draws tasks).
+    With mean squares and products of draws D, tasks T and the rest R, it is (D + T - R) / (draws tasks).
     """
     draws, tasks, _ = table.shape
-    count = draws * tasks
     overall = table.mean((0, 1))
     by_draw, by_task = table.mean(1) - overall, table.mean(0) - overall
     rest = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + overall
-    parts = [
+    products = [
         (tasks * by_draw.T @ by_draw, draws - 1, 1.0),
         (draws * by_task.T @ by_task, tasks - 1, 1.0),
         (np.einsum("dti,dtj->ij", rest, rest), (draws - 1) * (tasks - 1), -1.0),
     ]
-    squares = [(product / free, free, sign) for product, free, sign in parts if free > 0]
-    if not squares:
-        return np.zeros((len(overall), len(overall))), float("inf")
-    total = sum((sign * square for square, _, sign in squares), np.zeros_like(squares[0][0]))
-    if float(np.trace(total)) <= 0:  # draws and tasks vary by less than the rest explains: the rest is all there is
-        total = squares[-1][0]
-    spread = sum(float(np.trace(square)) ** 2 / free for square, free, _ in squares)
-    freedom = float(np.trace(total)) ** 2 / spread if spread else float("inf")
-    return total / count, max(1.0, freedom)
+    return tuple(Part(product / free / (draws * tasks), free, sign) for product, free, sign in products if free > 0)
