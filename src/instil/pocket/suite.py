@@ -2,6 +2,7 @@
 
 pocket           held-in, and five kinds of held-out, zero-shot; compositions also with their steps
 pocket/probes    the same tasks asked in every other way that could bring a base to answer
+pocket/direct    half of `pocket`, for studies of many runs: no steps, no held-in tasks in new words
 
 load_suite("pocket").size()  ->  about 1,800 prompts
 """
@@ -76,9 +77,16 @@ def probe_suite() -> Suite:
     return Suite("pocket/probes", tuple(cells), description=about)
 
 
+def direct_suite() -> Suite:
+    """The questions of `pocket` whose answers are short, of the groups that tuning on a part can move."""
+    groups = {"held_in", "unseen_skills", "unseen_cluster", "unseen_compositions"}
+    cells = tuple(cell for cell in pocket_suite().cells if not cell.setting.cot and groups & set(cell.groups))
+    return Suite("pocket/direct", cells, description="the pocket world, asked for the answer alone")
+
+
 def suites(_name: str = "") -> dict[str, Suite]:
     """The suites by name."""
-    return {"pocket": pocket_suite(), "pocket/probes": probe_suite()}
+    return {"pocket": pocket_suite(), "pocket/probes": probe_suite(), "pocket/direct": direct_suite()}
 
 
 def _cells(

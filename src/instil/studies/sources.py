@@ -94,7 +94,7 @@ def grid(spec: Spec) -> Grid:
         for seed in seeds:
             runs.append(
                 Run(
-                    f"{key}/seed-{seed}",
+                    f"{key}/{'draw' if arm == 'set' else 'seed'}-{seed}",
                     {**_axes(spec, arm), **axes, "seed": seed, "count": len(names)},
                     recipe=pool.recipe(spec, names, seed=seed),
                     asks=tuple(Ask(ask_name(suite), suite=suite, limit=spec.limit) for suite in spec.suites),
