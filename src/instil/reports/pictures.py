@@ -64,7 +64,8 @@ def svg_file(figure: Mapping[str, Any]) -> str:
     said += [text(words, _AROUND, foot + 17 * k, size=SMALL) for k, words in enumerate(notes)]
     height = foot + 17 * max(len(notes) - 1, 0) + _AROUND - 4 if notes else top + drawing.height + _AROUND
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}">'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{w:.0f}" height="{h:.0f}"'
+        ' viewBox="0 0 {w:.0f} {h:.0f}">'
         '<title>{title}</title><style>{style}</style><rect class="paper" width="{w:.0f}" height="{h:.0f}"/>'
         '{said}<g transform="translate({x} {y})">{body}</g></svg>\n'
     ).format(

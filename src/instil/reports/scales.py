@@ -60,8 +60,8 @@ class Scale:
         if number <= 0:
             return _EDGE if self.kind == "symlog" else None
         first = _EDGE + (_APART if self.kind == "symlog" else 0)
-        span = math.log(self.high / self.low)
-        share = math.log(number / self.low) / span if span else 0.5
+        span = math.log(self.high) - math.log(self.low)  # their ratio may be larger than a number can be
+        share = (math.log(number) - math.log(self.low)) / span if span else 0.5
         return first + share * (1 - _EDGE - first)
 
     @property
