@@ -65,6 +65,7 @@ def shown(figure: Mapping[str, Any]) -> dict[str, Any]:
         "wide": _inline(figure, WIDTH, "wide"),
         "slim": _inline(figure, _SLIM, "slim"),
         "table": figure_table(figure),
+        "broad": draw(figure, width=_SLIM).width > _SLIM,
     }
 
 
@@ -120,7 +121,7 @@ def say_fact(key: str, value: object) -> str:
         return "yes" if value else "no"
     if is_number(value):
         number = float(value)  # type: ignore[arg-type]  # just asked
-        if "share" in key.split("_"):
+        if {"share", "score"} & set(key.split("_")) and abs(number) <= 1:
             return f"{percent(number, digits=1)}%"
         return f"{percent(number, digits=1)} points" if key.endswith("gain") else say_number(number)
     if isinstance(value, Mapping) and _is_gain(value):
