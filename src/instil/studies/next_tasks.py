@@ -24,12 +24,12 @@ from instil.errors import RecipeError
 from instil.fingerprint import keyed_int
 from instil.recipe import Section
 from instil.reports.study_report import Claim, Figure, FigureRow, RowMark, StudyReport, Table, Verdict
+from instil.studies.arm_scores import by_seed, reference
 from instil.studies.best import ask_name, base_asks, gain
 from instil.studies.diversity import Added, Floats, widest
 from instil.studies.grid import Ask, Grid, Run
 from instil.studies.intervals import Interval, crossed
-from instil.studies.part_effects import by_seed, reference
-from instil.studies.set_effects import NAMES, similarities
+from instil.studies.set_prediction import NAMES, similarities
 from instil.studies.sources import Feature
 from instil.studies.spec import StudySpec
 from instil.studies.table import Results
@@ -337,20 +337,25 @@ def _plan_table(spec: Spec, pool: TaskPool, draw: int, plan: Sequence[tuple[str,
 
 
 def _method(spec: Spec) -> list[str]:
-    return [
+    adds = (
         f"Tasks are added one after another, each the one that raises the Vendi score of the set most (Friedman and "
         f"Dieng 2023): its effective number of different tasks, by {NAMES[spec.feature]} over {spec.prompts} prompts a "
-        "task, without their answers. No score of any model is looked at.",
+        "task, without their answers. No score of any model is looked at."
+    )
+    check = (
         f"The check: {spec.draws} draws, each with other random tasks and a training seed of its own"
         + (", from a beginning of its own" if spec.drawn else "")
-        + ". Every arm is tuned for the same steps of the same number of prompts and asked the same held-out questions.",
-    ]
+        + ". Every arm is tuned for the same steps of the same number of prompts, and asked the same questions."
+    )
+    return [adds, check]
 
 
 def _choices(spec: Spec) -> list[list[Any]]:
     tuning = spec.recipe_for(spec.models[0], 0).get("tuning", {})
     start = (
-        f"{spec.drawn.clusters} clusters, {spec.drawn.each} tasks of each, drawn" if spec.drawn else ", ".join(spec.have)
+        f"{spec.drawn.clusters} clusters, {spec.drawn.each} tasks of each, drawn"
+        if spec.drawn
+        else ", ".join(spec.have)
     )
     return [
         ["model", spec.models[0]],

@@ -9,22 +9,21 @@ A difference is taken item by item, and its interval covers other seeds (where t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from instil.reports.study_report import Claim, Figure, FigureRow, RowMark, Table, Verdict
-from instil.studies.best import ask_name, best, gain
+from instil.studies.arm_scores import Kept, by_seed, reference
+from instil.studies.best import gain
 from instil.studies.intervals import Interval, crossed
-from instil.studies.table import Results, Scored
+from instil.studies.table import Results
+from instil.studies.transfer import transfer
 from instil.studies.verdict import because, decide, in_points, verdict_row
 
 if TYPE_CHECKING:
     from instil.studies.sources import Spec
     from instil.studies.task_pool import TaskPool
-
-Units = Mapping[str, Sequence[float]]
-Kept = Callable[[Scored], bool]
 
 #: The three kinds of tasks that a part can matter for, and their colours.
 _OWN, _OTHERS, _HELD_OUT = "its own tasks", "other held-in tasks", "held-out tasks"
@@ -51,27 +50,6 @@ class Effect:
     by_kind: dict[str, Interval] = field(default_factory=dict)
 
 
-def by_seed(
-    spec: Spec, results: Results, groups: Sequence[str], kept: Kept | None = None, **axes: Any
-) -> dict[int, dict[str, list[float]]]:
-    """Seed -> task -> scores of its items, of the runs that gave any.
-
-    Args:
-        spec: whose suites are looked at.
-        results: of the study.
-        groups: of those suites.
-        kept: which rows; all by default.
-        axes: which runs.
-    """
-    asks = [ask_name(suite) for suite in spec.suites]
-    found: dict[int, dict[str, list[float]]] = {}
-    for run in results.runs(**axes):
-        for one in results.select(run=run.key, suite=asks, groups=groups or None):
-            if kept is None or kept(one):
-                found.setdefault(int(run.axes.get("seed", 0)), {}).setdefault(one.task, []).extend(one.scores)
-    return found
-
-
 def effects(spec: Spec, results: Results, pool: TaskPool, parts: Mapping[str, Sequence[str]]) -> Effects:
     """Everything about the parts."""
     left = _each(spec, results, pool, parts, whole="all", other="without", sign=-1)
@@ -85,7 +63,7 @@ def effects(spec: Spec, results: Results, pool: TaskPool, parts: Mapping[str, Se
         caption = f"The score of {start} with the part, less that of {start} alone. {_AXIS}"
         figures.append(_rows_figure("added", f"What each part adds to {start}", added, caption))
         findings += _told(added, "Adding", "brings")
-    if spec.transfer != "none" and (found := _transfer(spec, results, parts)):
+    if spec.transfer != "none" and (found := transfer(spec, results, parts)):
         matrix, sentence = found
         figures.append(matrix)
         findings.append(sentence)
@@ -188,17 +166,6 @@ def _table(name: str, title: str, found: Sequence[Effect]) -> Table:
     }
 
 
-def reference(spec: Spec, results: Results, groups: Sequence[str]) -> tuple[str, dict[str, Sequence[float]]]:
-    """The base's best way of each suite, and its scores."""
-    ways, units = [], {}
-    for suite in spec.suites:
-        found = best(results, ask_name(suite), groups=groups or None, arm="base")
-        if found.units:
-            ways.append(found.way.replace("_", " "))
-            units.update(found.units)
-    return ", ".join(dict.fromkeys(ways)), units
-
-
 def _arms(spec: Spec, results: Results) -> Table:
     """The base, the whole mixture and the start, on held-in and held-out tasks."""
     rows: list[list[Any]] = []
@@ -226,79 +193,6 @@ def _arms(spec: Spec, results: Results) -> Table:
 _TUNED = ("all", "start")
 
 
-def _transfer(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) -> tuple[Figure, str] | None:
-    """The matrix of what was trained on alone against what was asked."""
-    groups = [*spec.held_in, *spec.held_out]
-    trained = [str(part) for part in results.values("part", arm="alone")]
-    asked = list(dict.fromkeys(one.cluster for one in results.select(groups=groups or None, arm="base")))
-    asked.sort(key=lambda cluster: trained.index(cluster) if cluster in trained else len(trained))
-    lines: list[tuple[str, dict[str, Any]]] = [("all of them", {"arm": "all"})]
-    lines += [(part, {"arm": "alone", "part": part}) for part in trained]
-    lines += [("base, zero-shot", {"arm": "base"})]
-    cells = {(label, cluster): _cell(spec, results, groups, cluster, axes) for label, axes in lines for cluster in asked}
-    at_best = {cluster: _best_of(spec, results, groups, cluster) for cluster in asked}
-    labels = [label for label, _ in lines]
-    sides = {
-        side: [[_value(cells[label, cluster], side) for cluster in asked] for label in labels]
-        + [[at_best[cluster] if side == "score" else None for cluster in asked]]
-        for side in ("score", "low", "high")
-    }
-    figure: Figure = {
-        "kind": "matrix",
-        "name": "transfer",
-        "title": "What training on one teaches of the others",
-        "caption": "Trained on the row alone, asked zero-shot about all tasks of the column: where they are the same, "
-        "most of those tasks were trained on. At the foot the base, as it is and at its best.",
-        "rows": [*labels, "base at its best"],
-        "columns": asked,
-        "values": sides["score"],
-        "low": sides["low"],
-        "high": sides["high"],
-        "row_label": "trained on",
-        "column_label": "asked about",
-    }
-    away = {
-        part: {cluster: [one.score] for cluster in asked if cluster != part and (one := cells[part, cluster])}
-        for part in trained
-        if part not in parts or part in asked  # a part that is no cluster has no place among the columns
-    }
-    away = {part: found for part, found in away.items() if found}
-    home = [one.score for part in trained if (part, part) in cells and (one := cells[part, part])]
-    if not away:
-        return None
-    mean = crossed(away)
-    bests = [value for value in at_best.values() if value is not None]
-    sentence = (
-        f"A model that was trained on one of {len(away)} alone scores {100 * mean.score:.1f}% [{100 * mean.low:.1f}, "
-        f"{100 * mean.high:.1f}] on the other clusters"
-    )
-    sentence += f" and {100 * sum(home) / len(home):.1f}% on its own" if home else ""
-    sentence += f"; the base at its best has {100 * sum(bests) / len(bests):.1f}%." if bests else "."
-    return figure, sentence
-
-
-def _cell(
-    spec: Spec, results: Results, groups: Sequence[str], cluster: str, axes: Mapping[str, Any]
-) -> Interval | None:
-    scores = by_seed(spec, results, groups, lambda one: one.cluster == cluster, **axes)
-    return crossed(scores) if scores else None
-
-
-def _value(one: Interval | None, side: str) -> float | None:
-    return None if one is None else float(getattr(one, side))
-
-
-def _best_of(spec: Spec, results: Results, groups: Sequence[str], cluster: str) -> float | None:
-    tasks = {one.task for one in results.select(groups=groups or None, arm="base") if one.cluster == cluster}
-    units = [
-        found.units
-        for suite in spec.suites
-        if (found := best(results, ask_name(suite), groups=groups or None, tasks=tasks, arm="base")).units
-    ]
-    means = [sum(items) / len(items) for one in units for items in one.values()]
-    return sum(means) / len(means) if means else None
-
-
 def _verdict(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) -> Verdict:
     """Whether a part is worth something to held-out tasks, on average over the parts that were left out."""
     whole = by_seed(spec, results, spec.held_out, arm="all")
@@ -324,7 +218,8 @@ def _verdict(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) -
     row = verdict_row(found, spec.smallest_gain)
     word = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[row["verdict"]]
     row["sentence"] = (
-        f"{word}: one of {len(parts)} parts is worth on average, to held-out tasks, {because(found, spec.smallest_gain)}."
+        f"{word}: one of {len(parts)} parts is worth on average, to held-out tasks, "
+        f"{because(found, spec.smallest_gain)}."
     )
     verdict: Any = row
     return verdict  # type: ignore[no-any-return]
@@ -354,6 +249,6 @@ def _claim(spec: Spec, left: Sequence[Effect]) -> Claim:
         "here": here if said else "No part was left out.",
         "why": ""
         if shown in ("yes", "not tested")
-        else "Where many parts teach the same thing, to follow an instruction, the others make up for one that is gone; "
-        "a few seeds see only large losses.",
+        else "Where many parts teach the same thing, to follow an instruction, the others make up for one that is "
+        "gone; a few seeds see only large losses.",
     }

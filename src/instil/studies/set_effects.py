@@ -11,18 +11,17 @@ at the same number of tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import log2
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from instil.reports.study_report import Claim, Figure, FigureRow, Point, Series, Table, Verdict
-from instil.studies import diversity
+from instil.reports.study_report import Claim, Figure, FigureRow, Point, Series, Verdict
+from instil.studies import set_prediction as told_by
+from instil.studies.arm_scores import by_seed, reference
 from instil.studies.best import gain
 from instil.studies.intervals import Interval, crossed
-from instil.studies.part_effects import Effects, by_seed, reference
+from instil.studies.part_effects import Effects
 from instil.studies.prediction import SHUFFLES as SHUFFLES
-from instil.studies.prediction import Forecast, TaskSet, forecasts
+from instil.studies.prediction import Forecast
 from instil.studies.table import Results
 from instil.studies.verdict import because, decide, in_points, verdict_row
 
@@ -35,13 +34,6 @@ Scores = Mapping[int, Mapping[str, Sequence[float]]]
 Design = tuple[int, int]
 """(clusters, tasks of each)."""
 Shown = Literal["yes", "no", "not shown", "not tested"]
-
-#: The measures of a set's make-up, as a page calls them.
-NAMES = {
-    "clusters": "number of clusters",
-    "hidden": "diversity of hidden states",
-    "ngrams": "diversity of n-grams",
-}
 
 
 def effects(
@@ -56,14 +48,14 @@ def effects(
     pairs = at_same_count(design.sets)
     steps = more_of_the_same(design.sets)
     verdict = _verdict(spec, scores, pairs)
-    made = _sets(spec, design, pool, sets, scores)
-    predicted = _predicted(design, made)
+    made = told_by.task_sets(spec, design, pool, sets, scores)
+    predicted = told_by.predictions(design, made)
     figures = [_count_figure(spec, results, scores, design), _steps_figure(scores, pairs, steps)]
-    figures += [_scatter(one, made) for one in design.features]
-    figures += [_prediction_figure(predicted)] if predicted else []
-    findings = [*_told_steps(spec, scores, steps), *_told_prediction(predicted, design)]
+    figures += [told_by.scatter_figure(one, made) for one in design.features]
+    figures += [told_by.prediction_figure(predicted)] if predicted else []
+    findings = [*_told_steps(spec, scores, steps), *told_by.told(predicted, design)]
     claims = [_diversity_claim(verdict, predicted), _plateau_claim(spec, scores, steps)]
-    tables = [_sets_table(design, made), *([_prediction_table(predicted)] if predicted else [])]
+    tables = [told_by.sets_table(design, made), *([told_by.prediction_table(predicted)] if predicted else [])]
     return Effects(verdict, findings, claims, figures, tables)
 
 
@@ -82,7 +74,7 @@ def at_same_count(sets: Sequence[Design]) -> list[tuple[Design, Design]]:
 def more_of_the_same(sets: Sequence[Design]) -> list[tuple[Design, Design]]:
     """Sets of the same clusters, each with the next larger one."""
     ordered = sorted(sets)
-    return [(one, two) for one, two in zip(ordered, ordered[1:], strict=False) if one[0] == two[0]]
+    return [(one, two) for one, two in pairwise(ordered) if one[0] == two[0]]
 
 
 def _gain(scores: Mapping[Design, Scores], pair: tuple[Design, Design]) -> Interval | None:
@@ -119,48 +111,6 @@ def _verdict(spec: Spec, scores: Mapping[Design, Scores], pairs: Sequence[tuple[
     row |= {"draws": found.seeds, "held_out_tasks": found.tasks, "pairs": len(pairs)}
     verdict: Any = row
     return verdict  # type: ignore[no-any-return]
-
-
-def _sets(
-    spec: Spec,
-    design: DiversitySpec,
-    pool: TaskPool,
-    sets: Mapping[tuple[int, int, int], Sequence[str]],
-    scores: Mapping[Design, Scores],
-) -> list[TaskSet]:
-    """Every set that was trained on, with what it is made of."""
-    alike = similarities(spec.models[0], design.features, pool, design.prompts)
-    row = {name: place for place, name in enumerate(pool.parts)}
-    made = []
-    for (clusters, each, draw), names in sets.items():
-        units = scores.get((clusters, each), {}).get(draw)
-        if not units:
-            continue
-        rows = np.ix_([row[name] for name in names], [row[name] for name in names])
-        makeup = {"count": log2(len(names)), "clusters": log2(clusters)}
-        makeup |= {feature: log2(diversity.vendi(alike[feature][rows])) for feature in design.features}
-        score = sum(sum(items) / len(items) for items in units.values()) / len(units)
-        made.append(TaskSet(draw, f"{clusters} x {each}", len(names), makeup, score))
-    return made
-
-
-def similarities(model: str, features: Sequence[str], pool: TaskPool, prompts: int) -> dict[str, diversity.Floats]:
-    """By feature: how alike every two tasks of a pool are, in its order."""
-    texts = [pool.prompts(name, prompts) for name in pool.parts]
-    found = {}
-    if "ngrams" in features:
-        found["ngrams"] = diversity.similarity(diversity.ngram_features(texts))
-    if "hidden" in features:
-        from instil.models.loading import load  # imports torch
-
-        found["hidden"] = diversity.similarity(diversity.hidden_features(load(model), texts))
-    return found
-
-
-def _predicted(design: DiversitySpec, made: Sequence[TaskSet]) -> list[Forecast]:
-    if len({one.draw for one in made}) < 2:
-        return []
-    return forecasts(made, {name: NAMES[name] for name in ("clusters", *design.features)})
 
 
 def _count_figure(spec: Spec, results: Results, scores: Mapping[Design, Scores], design: DiversitySpec) -> Figure:
@@ -220,51 +170,6 @@ def _steps_figure(
     }
 
 
-def _scatter(feature: str, made: Sequence[TaskSet]) -> Figure:
-    return {
-        "kind": "scatter",
-        "name": f"diversity-{feature}",
-        "title": f"Held-out score by measured {NAMES[feature]}",
-        "caption": "Each mark is a set that was trained on; its measured diversity is the effective number of "
-        "different tasks in it (Vendi score).",
-        "x": {"label": f"{NAMES[feature]} (effective number of tasks)", "scale": "log"},
-        "y": {"label": "held-out score", "percent": True},
-        "points": [
-            {
-                "x": 2 ** one.makeup[feature],
-                "y": one.score,
-                "label": f"{one.design}, draw {one.draw}",
-                "group": f"{one.count} tasks",
-            }
-            for one in sorted(made, key=lambda one: one.count)
-        ],
-    }
-
-
-def _prediction_figure(predicted: Sequence[Forecast]) -> Figure:
-    rows: list[FigureRow] = []
-    for one in predicted:
-        if one.columns in ((), ("count",)):
-            continue
-        rows.append({
-            "label": one.name,
-            "marks": [
-                {"series": "1", "name": "as measured", "value": one.removed, "low": one.low, "high": one.high},
-                {"series": "base", "name": "dealt out anew", "value": one.by_chance, "low": None, "high": None},
-            ],
-            "note": f"p {one.p:.3f}",
-        })  # fmt: skip
-    return {
-        "kind": "rows",
-        "name": "prediction",
-        "title": "How much better a set's score is told with its diversity than by its count alone",
-        "caption": "Share of the squared error of the count's prediction that is removed, on draws left out of the fit; "
-        "below zero it predicts worse. Beside it: the same with diversities dealt out anew among sets of one count.",
-        "rows": rows,
-        "full_scale": False,
-    }
-
-
 def _told_steps(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[tuple[Design, Design]]) -> list[str]:
     """Where more of the same stops helping."""
     told = []
@@ -272,27 +177,12 @@ def _told_steps(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[tup
         mine = [(one, two, found) for one, two in steps if one[0] == clusters and (found := _gain(scores, (one, two)))]
         if not mine:
             continue
-        listed = "; ".join(f"{one[0] * one[1]} to {two[0] * two[1]} tasks {in_points(found)}" for one, two, found in mine)
+        listed = "; ".join(
+            f"{one[0] * one[1]} to {two[0] * two[1]} tasks {in_points(found)}" for one, two, found in mine
+        )
         stops = next((one for one, _, found in mine if decide(found, spec.smallest_gain) != "yes"), None)
-        end = (
-            f"from {stops[0] * stops[1]} tasks on, no clear gain."
-            if stops
-            else "no plateau within what was tried."
-        )
+        end = f"from {stops[0] * stops[1]} tasks on, no clear gain." if stops else "no plateau within what was tried."
         told.append(f"More of the same, {clusters} clusters: {listed}: {end}")
-    return told
-
-
-def _told_prediction(predicted: Sequence[Forecast], design: DiversitySpec) -> list[str]:
-    told = []
-    for one in predicted:
-        if one.p is None or one.columns[-1] == "clusters":
-            continue
-        told.append(
-            f"Out of sample, {one.name} together remove {100 * one.removed:.0f}% [{100 * one.low:.0f}, "
-            f"{100 * one.high:.0f}] of the squared error of the count alone; dealt out anew it is "
-            f"{100 * (one.by_chance or 0):.0f}% (p {one.p:.3f}, {design.draws} draws)."
-        )
     return told
 
 
@@ -334,39 +224,4 @@ def _plateau_claim(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[
         "why": ""
         if shown in ("yes", "not tested")
         else "Sets here are of tens of tasks, far below the hundreds after which the paper sees its plateau.",
-    }
-
-
-def _sets_table(design: DiversitySpec, made: Sequence[TaskSet]) -> Table:
-    rows: list[list[Any]] = [
-        [one.draw, one.design, one.count]
-        + [round(2 ** one.makeup[feature], 2) for feature in design.features]
-        + [f"{100 * one.score:.1f}%"]
-        for one in made
-    ]
-    return {
-        "name": "sets",
-        "title": "The sets",
-        "columns": ["draw", "clusters x tasks of each", "tasks", *(NAMES[one] for one in design.features), "held-out"],
-        "rows": rows,
-    }
-
-
-def _prediction_table(predicted: Sequence[Forecast]) -> Table:
-    rows: list[list[Any]] = [
-        [
-            one.name,
-            f"{100 * one.error:.2f}",
-            f"{100 * one.removed:.0f}% [{100 * one.low:.0f}, {100 * one.high:.0f}]",
-            None if one.by_chance is None else f"{100 * one.by_chance:.0f}%",
-            None if one.p is None else round(one.p, 3),
-        ]
-        for one in predicted
-    ]
-    return {
-        "name": "prediction",
-        "title": "Prediction of the held-out score, on draws left out of the fit",
-        "columns": ["told by", "error, points", "of the count's squared error removed", "dealt out anew", "p"],
-        "rows": rows,
-        "note": "Error: the root of the mean squared error, in points of 100.",
     }

@@ -25,6 +25,7 @@ from instil.reports.study_report import Figure, StudyReport, Table
 from instil.studies import part_effects, set_effects
 from instil.studies.best import ask_name, base_asks
 from instil.studies.grid import Ask, Grid, Run
+from instil.studies.prediction import SHUFFLES
 from instil.studies.spec import StudySpec
 from instil.studies.table import Results
 from instil.studies.task_pool import TaskPool, open_pool
@@ -43,7 +44,8 @@ class DiversitySpec(Section):
     """How often the sets are drawn, each time with a training seed of its own; two or more for intervals over draws and
     for prediction."""
     features: list[Feature] = Field(default_factory=lambda: ["hidden", "ngrams"], min_length=1)
-    """What tells how alike two tasks are: the base's mean hidden states over their prompts, or hashed n-grams of them."""
+    """What tells how alike two tasks are: the base's mean hidden states over their prompts, or hashed n-grams of
+    them."""
     prompts: int = Field(default=16, ge=1)
     """Prompts of each task that are looked at."""
 
@@ -91,15 +93,15 @@ def grid(spec: Spec) -> Grid:
     everything = tuple(name for names in parts.values() for name in names)
 
     def tuned(key: str, arm: str, names: Sequence[str], seeds: Sequence[int], **axes: Any) -> None:
-        for seed in seeds:
-            runs.append(
-                Run(
-                    f"{key}/{'draw' if arm == 'set' else 'seed'}-{seed}",
-                    {**_axes(spec, arm), **axes, "seed": seed, "count": len(names)},
-                    recipe=pool.recipe(spec, names, seed=seed),
-                    asks=tuple(Ask(ask_name(suite), suite=suite, limit=spec.limit) for suite in spec.suites),
-                )
+        runs.extend(
+            Run(
+                f"{key}/{'draw' if arm == 'set' else 'seed'}-{seed}",
+                {**_axes(spec, arm), **axes, "seed": seed, "count": len(names)},
+                recipe=pool.recipe(spec, names, seed=seed),
+                asks=tuple(Ask(ask_name(suite), suite=suite, limit=spec.limit) for suite in spec.suites),
             )
+            for seed in seeds
+        )
 
     if spec.leave_out or spec.add_to or spec.transfer != "none":
         tuned("all", "all", everything, spec.seeds)
@@ -210,13 +212,16 @@ def _method(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) ->
         int(facts["tokens"]) for run in results.runs() if (facts := results.facts(run.key)) and facts.get("tokens")
     ]
     spent = f" They read {min(tokens):,} to {max(tokens):,} tokens, as prompts differ in length." if tokens else ""
-    paragraphs = [
+    same = (
         "Every arm is the same recipe from the same base, for the same number of steps and of prompts a step; only "
-        f"the tasks that prompts are drawn from differ, so more tasks never mean more training.{spent}",
+        f"the tasks that prompts are drawn from differ, so more tasks never mean more training.{spent}"
+    )
+    asked = (
         f"The mixture has {len(parts)} parts with {sum(map(len, parts.values()))} tasks. All arms are asked the same "
         "questions zero-shot and must match exactly. The base is asked in every way that could bring it to answer, and "
-        "stands at its best.",
-    ]
+        "stands at its best."
+    )
+    paragraphs = [same, asked]
     if spec.diversity is not None:
         paragraphs.append(
             "Sets take so many tasks of each of so many clusters, both by keyed order. Within a draw they nest: the "
@@ -228,8 +233,8 @@ def _method(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) ->
         )
         paragraphs.append(
             "Prediction: least squares of the held-out score on the logarithms of count and diversity, fitted on all "
-            "draws but one and asked about that one. The random baseline deals the diversities out anew among sets of "
-            f"the same count, {set_effects.SHUFFLES} times; p is how often that predicts as well."
+            "draws but one and asked about that one. The random baseline deals the diversities out anew among the sets "
+            f"of one draw and count, {SHUFFLES} times; p is how often that predicts as well."
         )
     return paragraphs
 

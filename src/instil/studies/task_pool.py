@@ -124,9 +124,9 @@ class TaskPool:
         chosen = {
             name
             for cluster in ordered[:clusters]
-            for name in sorted(
-                members[cluster], key=lambda name: keyed_int("tasks of a set", draw, name, n=1 << 63)
-            )[:each]
+            for name in sorted(members[cluster], key=lambda name: keyed_int("tasks of a set", draw, name, n=1 << 63))[
+                :each
+            ]
         }
         return tuple(name for name in self.parts if name in chosen)
 
