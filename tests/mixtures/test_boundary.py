@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tests.mixtures.families import BYTES, FAMILIES, LOSSLESS, SPECIAL, tokenizer_of
 from tokenizers import Tokenizer
@@ -101,12 +101,15 @@ def test_nothing_is_gained_lost_or_merged_at_the_line(family: str, form: PromptF
 
 @pytest.mark.parametrize("family", ["unigram", "wordpiece", "words only"])
 @given(form=st.sampled_from(FORMS), prompt=prompts())
+@example(form=FORMS[0], prompt=Prompt("Q", "\r0"))
 def test_what_a_tokenizer_loses_it_loses_on_its_own_as_well(family: str, form: PromptFormat, prompt: Prompt) -> None:
     tokenizer, encoder = tokenizer_of(family), encoder_of(family, form)
     assume(harmless(prompt.target) and bool(encoder.encode_continuation(prompt.target)))
     encoded = encoder.encode(prompt)
     given_back = tokenizer.decode(encoded.ids.tolist()[encoded.answer_start : -1], skip_special_tokens=False)
-    assert "".join(given_back.split()) == "".join(round_trip(tokenizer, prompt.target).split())
+    # In the middle of a text: at its beginning some tokenizers strip what a continuation keeps (a carriage return).
+    inside = round_trip(tokenizer, f"a {prompt.target}").removeprefix("a")
+    assert "".join(given_back.split()) == "".join(inside.split())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
