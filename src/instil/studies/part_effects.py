@@ -66,7 +66,7 @@ def effects(spec: Spec, results: Results, pool: TaskPool, parts: Mapping[str, Se
     if spec.transfer != "none" and (found := transfer(spec, results, parts)):
         matrix, sentence = found
         figures.append(matrix)
-        findings.append(sentence)
+        findings += [sentence] if sentence else []
     tables = [_arms(spec, results), *([_table("left-out", "Parts left out", left)] if left else [])]
     tables += [_table("added", "Parts added", added)] if added else []
     verdict = _verdict(spec, results, parts)

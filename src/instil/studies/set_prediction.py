@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from instil.studies.sources import DiversitySpec, Spec
     from instil.studies.task_pool import TaskPool
 
+#: With two draws each is predicted from the other alone, which tells the two apart and nothing else.
+_FEWEST_DRAWS = 3
 #: The measures of a set's make-up, as a page calls them.
 NAMES = {
     "clusters": "number of clusters",
@@ -65,8 +67,8 @@ def similarities(model: str, features: Sequence[str], pool: TaskPool, prompts: i
 
 
 def predictions(design: DiversitySpec, made: Sequence[TaskSet]) -> list[Forecast]:
-    """Predictions by count, clusters and measured diversity; none where a single draw was trained on."""
-    if len({one.draw for one in made}) < 2:
+    """Predictions by count, clusters and measured diversity; none where fewer than three draws were trained on."""
+    if len({one.draw for one in made}) < _FEWEST_DRAWS:
         return []
     return forecasts(made, {name: NAMES[name] for name in ("clusters", *design.features)})
 
@@ -121,6 +123,10 @@ def prediction_figure(predicted: Sequence[Forecast]) -> Figure:
 
 def told(predicted: Sequence[Forecast], design: DiversitySpec) -> list[str]:
     """Each measure of diversity in a sentence."""
+    if not predicted:
+        return [
+            f"Whether diversity tells the held-out score needs {_FEWEST_DRAWS} draws or more, so it was not tested."
+        ]
     said = []
     for one in predicted:
         if one.p is None or one.columns[-1] == "clusters":

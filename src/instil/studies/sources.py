@@ -41,8 +41,8 @@ class DiversitySpec(Section):
     sets: list[tuple[int, int]] = Field(min_length=2)
     """[clusters, tasks of each]: [4, 2] and [8, 1] are eight tasks of few and of many clusters."""
     draws: int = Field(default=3, ge=1)
-    """How often the sets are drawn, each time with a training seed of its own; two or more for intervals over draws and
-    for prediction."""
+    """How often the sets are drawn, each time with a training seed of its own; two or more for intervals over draws,
+    three for prediction."""
     features: list[Feature] = Field(default_factory=lambda: ["hidden", "ngrams"], min_length=1)
     """What tells how alike two tasks are: the base's mean hidden states over their prompts, or hashed n-grams of
     them."""

@@ -24,6 +24,8 @@ def transfer(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) -
     """The matrix of what was trained on alone against what was asked."""
     groups = [*spec.held_in, *spec.held_out]
     trained = [str(part) for part in results.values("part", arm="alone")]
+    if not trained:
+        return None
     asked = list(dict.fromkeys(one.cluster for one in results.select(groups=groups or None, arm="base")))
     asked.sort(key=lambda cluster: trained.index(cluster) if cluster in trained else len(trained))
     lines: list[tuple[str, dict[str, Any]]] = [("all of them", {"arm": "all"})]
@@ -53,24 +55,33 @@ def transfer(spec: Spec, results: Results, parts: Mapping[str, Sequence[str]]) -
         "row_label": "trained on",
         "column_label": "asked about",
     }
+    return figure, _sentence(trained, asked, cells, at_best)
+
+
+def _sentence(
+    trained: Sequence[str],
+    asked: Sequence[str],
+    cells: Mapping[tuple[str, str], Interval | None],
+    at_best: Mapping[str, float | None],
+) -> str:
+    """What a cluster teaches of others, on average; empty where rows are no clusters, as a part of several is."""
     away = {
         part: {cluster: [one.score] for cluster in asked if cluster != part and (one := cells[part, cluster])}
         for part in trained
-        if part not in parts or part in asked  # a part that is no cluster has no place among the columns
+        if part in asked
     }
     away = {part: found for part, found in away.items() if found}
-    home = [one.score for part in trained if (part, part) in cells and (one := cells[part, part])]
-    if not away:
-        return None
+    if len(away) < 2:
+        return ""
     mean = crossed(away)
+    home = [one.score for part in away if (one := cells[part, part])]
     bests = [value for value in at_best.values() if value is not None]
     sentence = (
-        f"A model that was trained on one of {len(away)} alone scores {100 * mean.score:.1f}% [{100 * mean.low:.1f}, "
-        f"{100 * mean.high:.1f}] on the other clusters"
+        f"A model that was trained on one of {len(away)} clusters alone scores {100 * mean.score:.1f}% "
+        f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}] on the others"
     )
     sentence += f" and {100 * sum(home) / len(home):.1f}% on its own" if home else ""
-    sentence += f"; the base at its best has {100 * sum(bests) / len(bests):.1f}%." if bests else "."
-    return figure, sentence
+    return sentence + (f"; the base at its best has {100 * sum(bests) / len(bests):.1f}%." if bests else ".")
 
 
 def _cell(
