@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.studies.test_sources import made_up
+from tests.studies.made_up import made_up
 
 from instil.errors import RecipeError
 from instil.studies import next_tasks

@@ -1,4 +1,4 @@
-"""Prediction of draws that the fit has not seen: on scores whose make-up is known, and where there is nothing to find."""
+"""Prediction of draws that the fit has not seen: where the make-up of scores is known, and where it is not."""
 
 from __future__ import annotations
 

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.studies.made_up import made_up
 
 from instil.errors import RecipeError
-from instil.fingerprint import keyed_unit
 from instil.studies import sources
-from instil.studies.grid import Grid, Run
+from instil.studies.grid import Run
 from instil.studies.spec import read_study
-from instil.studies.table import Missing, Results, Scored
-
-CLUSTERS = ("spelling", "facts", "dates", "compositions", "numbers")
-
-
-def made_up(grid: Grid, chance: Callable[[Run, str], float], *, without: tuple[str, ...] = ()) -> Results:
-    """Answers whose right ones come up with a known chance, the same luck for every run."""
-    scored = []
-    for run in grid:
-        if run.key in without:
-            continue
-        for cluster in CLUSTERS:
-            for number in range(4):
-                held_out = number > 1 or cluster == "numbers"
-                task = f"pocket/{cluster}/{number}"
-                items = tuple(f"{task}-{item}" for item in range(20))
-                luck = [keyed_unit("luck", key) for key in items]
-                scores = tuple(float(one < chance(run, cluster)) for one in luck)
-                groups = ("unseen_skills",) if held_out else ("held_in",)
-                named = ("pocket-direct", task, cluster, groups, "zero-shot", "generate", "exact_match", True)
-                scored.append(Scored(run.key, *named, items, scores))
-    missing = [Missing(key, "failed", "it broke") for key in without]
-    return Results(grid.runs, scored, {run.key: {"tokens": 1000, "steps": 64} for run in grid}, missing)
 
 
 def study(*assignments: str) -> Any:
@@ -61,7 +36,7 @@ def test_more_clusters_that_help_are_a_yes_and_clusters_that_do_nothing_are_not(
     assert helps["verdict"]["gain"] == pytest.approx(0.3, abs=0.06)
     assert "draws" in helps["verdict"]["covers"]
     assert nothing["verdict"]["verdict"] != "yes"
-    assert [claim["shown"] for claim in nothing["claims"]][0] != "yes"
+    assert next(claim["shown"] for claim in nothing["claims"]) != "yes"
     json.dumps(helps)
 
 
@@ -133,7 +108,7 @@ def test_sets_that_are_none_are_refused_by_the_file(sets: str, told: str) -> Non
         study(f"diversity.sets={sets}")
 
 
-def test_the_short_suite_asks_for_no_steps(tmp_path: Path) -> None:
+def test_the_short_suite_asks_for_no_steps() -> None:
     from instil.evaluation.spec import load_suite
 
     suite = load_suite("pocket/direct")
