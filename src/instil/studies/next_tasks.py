@@ -67,7 +67,7 @@ class Spec(StudySpec):
     draws: int = Field(default=3, ge=1)
     """How often the comparison is made, each time with other random tasks and another training seed, and from another
     beginning where that is drawn. `seeds` says nothing here."""
-    ways: list[Literal["widest", "random", "same"]] = Field(default_factory=lambda: ["widest", "random", "same"])
+    ways: list[Literal["widest", "random", "same"]] = Field(default=["widest", "random", "same"])
     """What is compared; `random` always is."""
     feature: Feature = "hidden"
     """What tells how alike two tasks are: the base's mean hidden states over their prompts, or hashed n-grams of
@@ -104,7 +104,7 @@ def grid(spec: Spec) -> Grid:
     asks = tuple(Ask(ask_name(suite), suite=suite, limit=spec.limit) for suite in spec.suites)
     for draw in range(spec.draws):
         have = beginning(spec, pool, draw)
-        sets = {"have": (), **{way: chosen(spec, pool, draw, way) for way in spec.ways}}
+        sets: dict[str, tuple[str, ...]] = {"have": (), **{way: chosen(spec, pool, draw, way) for way in spec.ways}}
         for arm, more in sets.items():
             names = [*have, *more]
             axes = {"arm": arm, "model": model, "seed": draw, "count": len(names)}
@@ -181,7 +181,7 @@ def analyse(spec: Spec, results: Results) -> StudyReport:
     """What to add, and whether such advice held."""
     pool = open_pool(spec)
     scores = {arm: by_seed(spec, results, spec.held_out, arm=arm) for arm in ("have", *spec.ways)}
-    against = {
+    against: dict[str, Interval] = {
         other: found
         for other in ("random", "same", "have")
         if other in scores and (found := _gain(scores[other], scores["widest"]))
@@ -323,7 +323,7 @@ def _plan_figure(spec: Spec, plans: Sequence[Sequence[tuple[str, Added]]]) -> Fi
 def _plan_table(spec: Spec, pool: TaskPool, draw: int, plan: Sequence[tuple[str, Added]]) -> Table:
     have = beginning(spec, pool, draw)
     clusters = ", ".join(dict.fromkeys(pool.parts[name].task.cluster for name in have))
-    rows = [
+    rows: list[list[str | int | float]] = [
         [number, name, pool.parts[name].task.cluster, round(one.diversity, 2), round(one.gained, 2)]
         for number, (name, one) in enumerate(plan, start=1)
     ]

@@ -174,6 +174,7 @@ def _arms(spec: Spec, results: Results) -> Table:
             continue
         way, at_best = reference(spec, results, groups)
         zero = by_seed(spec, results, groups, arm="base")
+        arms: list[tuple[str, Mapping[int, Mapping[str, Sequence[float]]]]]
         arms = [("base, zero-shot", zero), (f"base at its best ({way})", {0: at_best} if at_best else {})]
         arms += [(arm, by_seed(spec, results, groups, arm=arm)) for arm in ("all", "start")]
         for arm, scores in arms:

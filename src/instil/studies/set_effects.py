@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from instil.reports.study_report import Claim, Figure, FigureRow, Point, Series, Verdict
+from instil.reports.study_report import Claim, Figure, FigureRow, Lines, Point, Series, Verdict
 from instil.studies import set_prediction as told_by
 from instil.studies.arm_scores import by_seed, reference
 from instil.studies.best import gain
@@ -127,7 +127,7 @@ def _count_figure(spec: Spec, results: Results, scores: Mapping[Design, Scores],
         series.append({"name": f"{clusters} clusters", "style": number, "points": points})
     way, at_best = reference(spec, results, spec.held_out)
     means = [sum(items) / len(items) for items in at_best.values()]
-    figure: Figure = {
+    figure: Lines = {
         "kind": "lines",
         "name": "count-and-clusters",
         "title": "Held-out score by the number of tasks, and of clusters",

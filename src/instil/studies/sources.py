@@ -43,7 +43,7 @@ class DiversitySpec(Section):
     draws: int = Field(default=3, ge=1)
     """How often the sets are drawn, each time with a training seed of its own; two or more for intervals over draws,
     three for prediction."""
-    features: list[Feature] = Field(default_factory=lambda: ["hidden", "ngrams"], min_length=1)
+    features: list[Feature] = Field(default=["hidden", "ngrams"], min_length=1)
     """What tells how alike two tasks are: the base's mean hidden states over their prompts, or hashed n-grams of
     them."""
     prompts: int = Field(default=16, ge=1)
