@@ -1,0 +1,152 @@
+"""The four arms of `should-i` as numbers: who gains at which budget, and what that comes to.
+
+    arms = FourArms(results, "pocket", "held_out", seeds=[0, 1], budgets=["0", "16", "64", "all"])
+    arms.gain(["16"])         tuned + fine-tuning minus base + fine-tuning, on 16 rows
+    arms.gain()               the same over all budgets, none at all (the base at its best) included
+    arms.alone("16")          tuned without fine-tuning minus the base fine-tuned on 16 rows
+    arms.tasks()              {"pocket/unseen-skills/with_and": +0.21 [0.09, 0.33], ...}, over all budgets
+
+Arms are compared item by item: every arm answers the same test rows of a task. Over several budgets an item counts with
+the mean of its differences, and a task of a seed that lacks a run at one of them is left out there. Over several models
+likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from instil.studies.arms import by_seed
+from instil.studies.best import Best, Units, best
+from instil.studies.intervals import Interval, crossed
+from instil.studies.table import Results
+
+#: The budget of an arm that is not fine-tuned.
+NONE = "0"
+TARGETS = "targets"
+
+Gaps = dict[int, dict[str, list[float]]]
+"""Of each seed, of each task: the differences of its items."""
+
+
+@dataclass(frozen=True)
+class FourArms:
+    """One model on the target tasks of one part."""
+
+    results: Results
+    model: str
+    part: str
+    """`held_in` or `held_out`."""
+    seeds: Sequence[int]
+    budgets: Sequence[str]
+    """All of them, `0` first."""
+
+    @cached_property
+    def base(self) -> Best:
+        """The base as it is, in its best way."""
+        return best(self.results, TARGETS, model=self.model, groups=self.part, arm="base", budget=NONE)
+
+    @cached_property
+    def zero_shot(self) -> Units:
+        """The base as it is, asked plainly."""
+        return self.results.units(suite=TARGETS, model=self.model, groups=self.part, arm="base", budget=NONE)
+
+    def scores(self, arm: str, budget: str) -> dict[int, Units]:
+        """An arm at a budget, by seed and task; without fine-tuning the base is at its best."""
+        if arm == "base" and budget == NONE:
+            return dict.fromkeys(self.seeds, self.base.units) if self.base.units else {}
+        found = by_seed(self.results, suite=TARGETS, model=self.model, groups=self.part, arm=arm, budget=budget)
+        return {seed: units for seed, units in found.items() if seed in self.seeds}
+
+    def mean(self, arm: str, budget: str) -> Interval | None:
+        """The mean score of an arm; None where it has no run."""
+        scores = self.scores(arm, budget)
+        if arm == "base" and budget == NONE:  # which is one model, whatever the seeds of the others
+            scores = {seed: scores[seed] for seed in list(scores)[:1]}
+        return crossed(scores) if scores else None
+
+    def gaps(self, budgets: Sequence[str] | None = None) -> Gaps:
+        """Tuned minus base, item by item, at some budgets together; all by default."""
+        each = [differences(self.scores("base", one), self.scores("tuned", one)) for one in budgets or self.budgets]
+        return averaged(each)
+
+    def gain(self, budgets: Sequence[str] | None = None) -> Interval | None:
+        """The mean of those differences."""
+        return interval(self.gaps(budgets))
+
+    def alone(self, budget: str) -> Interval | None:
+        """The tuned model without any fine-tuning minus the base fine-tuned on so many rows."""
+        return interval(differences(self.scores("base", budget), self.scores("tuned", NONE)))
+
+    def tasks(self, budgets: Sequence[str] | None = None) -> dict[str, Interval]:
+        """The gain of each task by itself."""
+        return of_each_task(self.gaps(budgets))
+
+    def wins_alone(self) -> str:
+        """The largest budget up to which the fine-tuned base stays below the tuned model as it is; empty if at none."""
+        last = ""
+        for budget in self.budgets[1:]:
+            found = self.alone(budget)
+            if found is None or found.score <= 0:
+                break
+            last = budget
+        return last
+
+
+def of_models(arms: Sequence[FourArms], budgets: Sequence[str] | None = None) -> Gaps:
+    """The differences of several models on one part, together: items count with their mean over models."""
+    return averaged([one.gaps(budgets) for one in arms])
+
+
+def interval(gaps: Gaps) -> Interval | None:
+    """The mean difference; None where there is none."""
+    return crossed(gaps, least=-1.0) if any(gaps.values()) else None
+
+
+def of_each_task(gaps: Gaps) -> dict[str, Interval]:
+    """The mean difference of each task."""
+    names = dict.fromkeys(name for tasks in gaps.values() for name in tasks)
+    each = {name: {seed: {name: tasks[name]} for seed, tasks in gaps.items() if name in tasks} for name in names}
+    return {name: crossed(one, least=-1.0) for name, one in each.items()}
+
+
+def differences(before: Mapping[int, Units], after: Mapping[int, Units]) -> Gaps:
+    """After minus before, item by item, of the tasks and seeds that both have.
+
+    Where a way of asking has fewer items (a few-shot prompt that could not be made), the task's means are compared.
+    """
+    found: Gaps = {}
+    for seed, units in after.items():
+        for task, later in units.items():
+            earlier = before.get(seed, {}).get(task)
+            if not earlier:
+                continue
+            if len(earlier) == len(later):
+                gaps = [new - old for old, new in zip(earlier, later, strict=True)]
+            else:
+                gaps = [sum(later) / len(later) - sum(earlier) / len(earlier)] * len(later)
+            found.setdefault(seed, {})[task] = gaps
+    return found
+
+
+def averaged(each: Sequence[Gaps]) -> Gaps:
+    """The mean of several tables of differences, item by item, of the tasks and seeds that stand in all of them.
+
+    [{0: {"a": [1, 0]}}, {0: {"a": [0, 0], "b": [1]}}]  ->  {0: {"a": [0.5, 0]}}
+    """
+    first, *others = each
+    found: Gaps = {}
+    for seed, tasks in first.items():
+        for task, items in tasks.items():
+            columns = [items, *(other.get(seed, {}).get(task, []) for other in others)]
+            if all(len(column) == len(items) for column in columns):
+                found.setdefault(seed, {})[task] = [sum(values) / len(columns) for values in zip(*columns, strict=True)]
+    return found
+
+
+def sides(tasks: Mapping[str, Interval]) -> dict[str, int]:
+    """How many tasks gained, lost, or cannot be told from no change: by the 95% interval of each."""
+    gained = sum(one.low > 0 for one in tasks.values())
+    lost = sum(one.high < 0 for one in tasks.values())
+    return {"gained": gained, "lost": lost, "unchanged": len(tasks) - gained - lost}
