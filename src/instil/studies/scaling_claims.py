@@ -62,7 +62,7 @@ def _more(claim: str, source: str, line: Line | None, what: str) -> Claim:
         return _not_tested(claim, source, f"the number of {what}")
     first, last = line.asked[0], line.asked[-1]
     here = (
-        f"{line.model}: {told(line.intervals[first])} with {first} {what}, {told(line.intervals[last])} with {last} "
+        f"{line.model}: {told(line.intervals[first])} with {first}, {told(line.intervals[last])} with {last} {what} "
         f"({told_gain(line.gain)})."
     )
     return _claim(claim, source, above(line.gain), here)

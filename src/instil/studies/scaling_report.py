@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from instil.studies import scaling_tables as tables
 from instil.studies.arms import mean, point, told
 from instil.studies.fits import Fit, Range
 from instil.studies.scaling_claims import claims_of
@@ -109,8 +110,9 @@ def _verdict(spec: Spec, results: Results, lines: Lines, models: Sequence[str]) 
     )
     if line.fits:
         sentence += f" {_next(line)}"
-    return {  # type: ignore[typeddict-item]
-        **verdict_row(gain, spec.smallest_gain),
+    row = verdict_row(gain, spec.smallest_gain)
+    return {
+        **row,  # type: ignore[typeddict-item]
         "sentence": sentence,
         "axis": axis,
         "model": line.model,

@@ -14,7 +14,7 @@ from instil.studies.scaling import BASE
 from instil.studies.scaling_scores import Lines, group_scores
 
 if TYPE_CHECKING:
-    from instil.reports.study_report import Table
+    from instil.reports.study_report import Cell, Table
     from instil.studies.scaling import Spec
     from instil.studies.table import Results
 
@@ -30,16 +30,15 @@ def points_of(found: Range) -> str:
 
 
 def curves(spec: Spec, lines: Lines) -> Table:
-    rows = []
+    """Every curve that was fitted, and what is read off it."""
+    rows: list[list[Cell]] = []
     for (axis, model, part), line in lines.items():
         for fit in line.fits:
             knee = fit.knee(spec.smallest_gain)
             left_out = round(100 * fit.left_out, 1) if fit.left_out < 1e9 else None
-            rows.append(
-                [model, axis, part, fit.curve.form, fit.curve.formula, round(100 * fit.error, 1), left_out]
-                + [points_of(fit.doubling), points_of(fit.next_doubling)]
-                + [None if end is None or end > 1e6 else round(end, 1) for end in (knee.value, knee.low, knee.high)]
-            )
+            ends = [None if end is None or end > 1e6 else round(end, 1) for end in (knee.value, knee.low, knee.high)]
+            off = round(100 * fit.error, 1), left_out, points_of(fit.doubling), points_of(fit.next_doubling)
+            rows.append([model, axis, part, fit.curve.form, fit.curve.formula, *off, *ends])
     return {
         "name": "fits",
         "title": "Curves",
@@ -48,12 +47,13 @@ def curves(spec: Spec, lines: Lines) -> Table:
             *("a doubling so far", "the next doubling", "knee", "knee from", "knee to"),
         ],
         "rows": rows,
-        "note": "Residual and left out: root of the mean square, in points of 100, of the amounts that were fitted, and "
-        "of each predicted from the others. An empty knee: none below a million.",
+        "note": "Residual and left out: root of the mean square, in points of 100, of the amounts that were fitted, "
+        "and of each predicted from the others. An empty knee: none below a million.",
     }
 
 
 def scores(spec: Spec, lines: Lines) -> Table:
+    """Every mean of the study."""
     rows = []
     for (axis, model, part), line in lines.items():
         for amount, one in line.intervals.items():
@@ -69,6 +69,7 @@ def scores(spec: Spec, lines: Lines) -> Table:
 
 
 def groups(spec: Spec, results: Results) -> Table:
+    """Every group of the suites by itself, along the first axis."""
     axis, amounts = next(iter(spec.axes.items()))
     groups = dict.fromkeys([*spec.held_in, *spec.held_out, *spec.also])
     rows = [
@@ -91,6 +92,7 @@ def _percent(spec: Spec, results: Results, model: str, amount: int, group: str) 
 
 
 def runs(results: Results) -> Table:
+    """What each run read, so that equal tokens can be checked."""
     rows = []
     for run in results.runs():
         if run.axes["axis"] == BASE:
