@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from instil.studies.grid import Run
-from instil.studies.intervals import crossed
+from instil.studies.intervals import Interval, crossed
 from instil.studies.table import Results
 
 Curve = Mapping[int, float]
@@ -88,6 +88,19 @@ def speed(found: Sequence[Pair]) -> Speed | None:
     return Speed(
         len(found), len(there), median(pair.reached_by_base for pair in found), None if middle == never else middle
     )
+
+
+def saved(found: Sequence[Pair]) -> Interval | None:
+    """The share of the steps that the tuned arm saves: where it reaches the base arm's best, against where that did.
+
+    An arm that is never there counts with all its steps. None where there is no pair.
+    """
+    gaps: dict[int, dict[str, list[float]]] = {}
+    for pair in found:
+        last = max(pair.base)
+        tuned = last if pair.reached_by_tuned is None else pair.reached_by_tuned
+        gaps.setdefault(pair.seed, {})[pair.task] = [(pair.reached_by_base - tuned) / max(1, last)]
+    return crossed(gaps, least=-1.0) if gaps else None
 
 
 def points(found: Sequence[Pair], arm: str) -> list[dict[str, float]]:

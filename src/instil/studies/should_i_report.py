@@ -1,0 +1,267 @@
+"""The page of `should-i`: the verdict, what it rests on, and what the papers said.
+
+gain       tuned minus base on held-out targets, mean over all budgets (none at all included) and all models
+verdict    by the rule of `verdict`: yes, no, or not shown
+beside it  the gain without fine-tuning, split into format and skill; after fine-tuning; tasks that gained or lost;
+           the budget below which the tuned model as it is beats a fine-tuned base; what tuning cost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from instil.errors import InstilError
+from instil.studies import should_i_curves as curves
+from instil.studies.arms import percents, told_gain
+from instil.studies.arms import told as told_score
+from instil.studies.best import Gains, ask_name, best, gains
+from instil.studies.controls import CONTROLS, why_not
+from instil.studies.intervals import Interval
+from instil.studies.should_i_claims import claims_of
+from instil.studies.should_i_figures import PARTS, Arms, control, figures_of, told
+from instil.studies.should_i_scores import NONE, FourArms, interval, of_each_task, of_models, sides
+from instil.studies.study import choices
+from instil.studies.verdict import because, decide, in_points, verdict_row
+
+if TYPE_CHECKING:
+    from instil.reports.study_report import Cell, StudyReport, Table, Verdict
+    from instil.studies.should_i import Spec
+    from instil.studies.table import Results
+
+METHOD = (
+    """Four arms: the base, the instruction-tuned model, and both fine-tuned on one target task at a time, on {budgets}
+    of it. Both fine-tuned arms take the same steps with the same rates on the same rows; the rows of a budget lie
+    within those of the next. Another seed tunes anew and draws other rows.""",
+    """Every arm answers the same {rows} test rows of a task, which none was trained on: instruction tuning and
+    fine-tuning hold the same rows out. Test rows that say what a training row says are not asked.""",
+    """Without fine-tuning the base stands at its best of zero-shot, few-shot, ranking by sum and per token, and lenient
+    matching, chosen after the fact for each part of the targets. Tuned and fine-tuned models are asked zero-shot and
+    judged strictly. Format gain is the base's best minus its zero-shot score, skill gain the tuned model's minus the
+    base's best.""",
+    """The verdict is about held-out targets: tuned minus base, each budget and each model weighing alike, no
+    fine-tuning being one of the budgets. Intervals are of 95%, over seeds and tasks at once. A task gained or lost
+    where its own interval, over seeds and rows, leaves out zero.""",
+    """Nothing was chosen by an outcome: steps, rates, budgets and tasks stand in the study file, and no checkpoint is
+    picked by the learning curves.""",
+)
+
+
+def report(spec: Spec, results: Results) -> StudyReport:
+    """The whole report."""
+    budgets = [NONE, *map(str, spec.budgets)]
+    parts = ["held_in", "held_out"] if spec.targets.held_in else ["held_out"]
+    arms: Arms = {
+        model: {part: FourArms(results, model, part, spec.seeds, budgets) for part in parts} for model in spec.models
+    }
+    costs = _costs(spec, results)
+    rows = [told(budget) for budget in spec.budgets]
+    words = {"budgets": f"{', '.join(rows[:-1])} and {rows[-1]}" if rows[1:] else rows[0], "rows": spec.test_rows}
+    return {
+        "question": "Should I instruction-tune before I fine-tune on my task?",
+        "title": f"Should I instruction-tune? {spec.name}",
+        "verdict": _verdict(spec, results, arms, costs),
+        "findings": _findings(spec, results, arms, costs),
+        "claims": claims_of(spec, results, arms, costs),
+        "figures": figures_of(spec, results, arms),
+        "tables": _tables(spec, results, arms),
+        "method": [" ".join(text.split()).format(**words) for text in METHOD],
+        "choices": choices(spec),
+        "missing": _missing(spec),
+    }
+
+
+def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float]) -> Verdict:
+    held_out = [parts["held_out"] for parts in arms.values()]
+    found = interval(of_models(held_out))
+    if found is None:
+        return {
+            "verdict": "not shown",
+            "sentence": "Not shown: too few runs were finished to compare the arms.",
+            "gain": None, "ci95": None, "n": 0, "covers": "",
+        }  # fmt: skip
+    before, after = (interval(of_models(held_out, some)) for some in ([NONE], held_out[0].budgets[1:]))
+    row = verdict_row(found, spec.smallest_gain)
+    tasks = sides(of_each_task(of_models(held_out)))
+    total = sum(tasks.values())
+    answer = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[row["verdict"]]
+    sentence = (
+        f"{answer}: on tasks that it does not hold, tuning brings {because(found, spec.smallest_gain)}. "
+        f"Without fine-tuning it is {_or_not(before)}, after fine-tuning {_or_not(after)}"
+        f"{_after_in_words(after, spec.smallest_gain)}."
+    )
+    more: dict[str, Any] = {
+        "gain_without_fine_tuning": _row(before),
+        "gain_after_fine_tuning": _row(after),
+        "tasks": {**tasks, **{f"share_{side}": count / total for side, count in tasks.items()}},
+        "models": {
+            model: {
+                part: {
+                    "gain": _row(one.gain()),
+                    "verdict": None if (own := one.gain()) is None else decide(own, spec.smallest_gain),
+                    "without_fine_tuning": _row(one.gain([NONE])),
+                    "after_fine_tuning": _row(one.gain(one.budgets[1:])),
+                    "format_gain": _row(split.format if (split := _split(one)) else None),
+                    "skill_gain": _row(split.skill if split else None),
+                    "base_way": one.base.way,
+                    "tasks": sides(one.tasks()),
+                    "tuned_alone_wins_up_to": one.wins_alone() or None,
+                }
+                for part, one in parts.items()
+            }
+            for model, parts in arms.items()
+        },
+        "flops_of_pretraining": dict(costs),
+    }
+    return cast("Verdict", {**row, "sentence": sentence, **more})
+
+
+def _after_in_words(after: Interval | None, smallest: float) -> str:
+    if after is None or after.low > 0:
+        return ""
+    if after.high < 0:
+        return ": fine-tuned models are worse for it"
+    return ": no gain that would matter is left" if after.high < smallest else ": no difference is shown there"
+
+
+def _or_not(found: Interval | None) -> str:
+    return "not known" if found is None else in_points(found)
+
+
+def _row(found: Interval | None) -> dict[str, Any] | None:
+    return None if found is None else found.row()
+
+
+def _split(arms: FourArms) -> Gains | None:
+    """The gain without fine-tuning in its two parts: format and skill."""
+    tuned = arms.scores("tuned", NONE)
+    shared = set(arms.zero_shot).intersection(*tuned.values()) if tuned else set()
+    return gains(arms.zero_shot, arms.base.units, tuned) if shared else None
+
+
+def _costs(spec: Spec, results: Results) -> dict[str, float]:
+    """Of each model: the operations of one tuning by those of its pre-training, where that is known."""
+    from instil.studies.flops import Matrices, tuning_flops
+    from instil.studies.pretraining import pretraining_flops
+    from instil.studies.should_i import tuned_key
+
+    found: dict[str, float] = {}
+    rows = int((spec.recipe.get("tuning") or {}).get("prompts_per_step", 64))
+    for model in spec.models:
+        facts = results.facts(tuned_key(model, spec.seeds[0]))
+        if not facts:
+            continue
+        try:
+            whole = pretraining_flops(model, tokens=spec.pretraining_tokens.get(model))
+            if whole:
+                counted = {"tokens": facts["tokens"], "answer_tokens": facts["answer_tokens"]}
+                found[model] = tuning_flops(Matrices.named(model), rows=rows * facts["steps"], **counted) / whole
+        except (InstilError, KeyError):
+            continue  # the base is no longer where it was: a page can be written without it
+    return found
+
+
+def _findings(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float]) -> list[str]:
+    found: list[str] = []
+    for model, parts in arms.items():
+        for part, one in reversed(parts.items()):
+            found += _of_part(spec, results, model, PARTS[part], one)
+        for name in spec.controls:
+            mean, tuned = (control(results, parts["held_out"], arm) for arm in (name, "tuned"))
+            if mean is not None:
+                found.append(
+                    f"{model}, {CONTROLS[name].title}: {told_score(mean)} on {PARTS['held_out']}, where the tuned "
+                    f"model has {told_score(tuned)}; expected: {CONTROLS[name].expects}."
+                )
+        if model in costs:
+            found.append(f"{model}: one tuning took {100 * costs[model]:.2g}% of the operations of pre-training.")
+    return found
+
+
+def _of_part(spec: Spec, results: Results, model: str, part: str, arms: FourArms) -> list[str]:
+    before, after, tasks = arms.gain([NONE]), arms.gain(arms.budgets[1:]), sides(arms.tasks())
+    split = _split(arms)
+    found = (
+        f"{model}, {part}: without fine-tuning {told_score(arms.mean('tuned', NONE))} against "
+        f"{told_score(arms.mean('base', NONE))} of the base at its best ({arms.base.way.replace('_', ' ')}), "
+        f"{told_gain(before)}; after fine-tuning {told_gain(after)} over all budgets. "
+        f"{tasks['gained']} of {sum(tasks.values())} tasks gained over all budgets, {tasks['lost']} lost."
+    )
+    lines = [found]
+    if split is not None:
+        lines.append(f"{model}, {part}: format gain {in_points(split.format)}, skill gain {in_points(split.skill)}.")
+    last = arms.wins_alone()
+    lines.append(
+        f"{model}, {part}: the tuned model without fine-tuning scores above the base fine-tuned on up to {told(last)} "
+        f"(there {told_gain(arms.alone(last))})."
+        if last
+        else f"{model}, {part}: the base fine-tuned on {told(spec.budgets[0])} already scores above the tuned model as "
+        f"it is, or no lower ({told_gain(arms.alone(arms.budgets[1]))})."
+    )
+    if speed := curves.speed(curves.pairs(results, model, arms.part, arms.budgets[-1])):
+        steps = "most never" if speed.tuned_steps is None else f"after {speed.tuned_steps:g} steps"
+        lines.append(
+            f"{model}, {part}, {told(arms.budgets[-1])}: the base arm is at its best after {speed.base_steps:g} steps "
+            f"(median); the tuned arm is there {steps}, in {speed.reached} of {speed.pairs} fine-tunings at all."
+        )
+    return lines
+
+
+def _tables(spec: Spec, results: Results, arms: Arms) -> list[Table]:
+    rows: list[list[Cell]] = []
+    for model, parts in arms.items():
+        for part, one in parts.items():
+            for budget in one.budgets:
+                means = [percents(one.mean(arm, budget))[0] for arm in ("base", "tuned")]
+                rows.append([model, PARTS[part], budget, *means, *percents(one.gain([budget]))])
+    columns = ["model", "targets", "rows", "base, %", "tuned, %", "gain, points", "from", "to"]
+    found: list[Table] = [
+        {
+            "name": "arms", "title": "The four arms", "columns": columns, "rows": rows,
+            "note": "Without fine-tuning (0) the base stands in its best way.",
+        },
+        _ways(arms),
+    ]  # fmt: skip
+    if spec.suites:
+        found.append(_suites(spec, results))
+    return found
+
+
+def _ways(arms: Arms) -> Table:
+    """The base in every way it was asked."""
+    every = [(model, part, one.base) for model, parts in arms.items() for part, one in parts.items()]
+    names = list(dict.fromkeys(way for _, _, base in every for way in base.ways))
+    rows: list[Sequence[Cell]] = [
+        [model, PARTS[part], *(None if way not in base.ways else round(100 * base.ways[way], 1) for way in names)]
+        for model, part, base in every
+    ]
+    columns = ["model", "targets", *(f"{name.replace('_', ' ')}, %" for name in names)]
+    return {"name": "ways", "title": "The base in every way it was asked", "columns": columns, "rows": rows}
+
+
+def _suites(spec: Spec, results: Results) -> Table:
+    """What the study file's suites say of base and tuned model."""
+    rows: list[Sequence[Cell]] = []
+    for model in spec.models:
+        for suite in map(ask_name, spec.suites):
+            for groups in filter(None, (spec.held_in, spec.held_out)) if spec.held_in or spec.held_out else [None]:
+                base = best(results, suite, model=model, arm="base", budget=NONE, groups=groups)
+                tuned = {
+                    seed: results.units(suite=suite, model=model, arm="tuned", budget=NONE, seed=seed, groups=groups)
+                    for seed in spec.seeds
+                }
+                tuned = {seed: units for seed, units in tuned.items() if units}
+                if not tuned or not base.units:
+                    continue
+                zero = results.units(suite=suite, model=model, arm="base", budget=NONE, groups=groups)
+                both = gains(zero, base.units, tuned)
+                named = ", ".join(groups) if groups else "all"
+                rows.append([model, suite, named, base.way, *(in_points(one) for one in (both.format, both.skill))])
+    columns = ["model", "suite", "groups", "the base's best way", "format gain", "skill gain"]
+    return {"name": "suites", "title": "Other suites, without fine-tuning", "columns": columns, "rows": rows}
+
+
+def _missing(spec: Spec) -> list[str]:
+    """Controls that could not be made."""
+    reasons = ((model, name, why_not(name, spec.recipe, model)) for model in spec.models for name in spec.controls)
+    return [f"{model}, {CONTROLS[name].title}: not made, because {why}." for model, name, why in reasons if why]
