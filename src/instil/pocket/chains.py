@@ -49,6 +49,7 @@ class Chain:
             results.append(text)
         return results
 
+    @cache  # noqa: B019  # chains are few, and live as long as the process
     def signature(self) -> tuple[str, ...]:
         """Its answers on fixed probes of its kind: two chains with equal signatures are the same function."""
         dice = Dice("probe", self.skills[0].takes)
