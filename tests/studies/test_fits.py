@@ -15,7 +15,7 @@ def exact(curve: dict[float, float], error: float = 0.01) -> Means:
 
 
 def saturating(n: float) -> float:
-    return 0.7 - 0.6 * n**-0.7
+    return 0.7 - 0.6 * float(n**-0.7)
 
 
 def straight(n: float) -> float:

@@ -146,7 +146,7 @@ def answered(spec: Spec, runs: Grid, score: Callable[[str, int], float], *, with
 
 
 def rising(model: str, amount: int) -> float:
-    return (0.5 if "0.3m" in model else 0.75) - 0.4 * float(amount) ** -0.6
+    return (0.5 if "0.3m" in model else 0.75) - 0.4 * float(amount**-0.6)
 
 
 def claim(report: Any, words: str) -> dict[str, str]:
