@@ -9,7 +9,7 @@ import pytest
 from tests.studies.made_up import made_up
 
 from instil.errors import RecipeError
-from instil.studies import next_tasks
+from instil.studies import advice, next_tasks
 from instil.studies.spec import read_study
 from instil.studies.task_pool import open_pool
 
@@ -22,9 +22,9 @@ def test_every_way_adds_as_many_new_tasks_to_the_same_beginning() -> None:
     spec = study()
     pool = open_pool(spec)
     for draw in range(spec.draws):
-        have = set(next_tasks.beginning(spec, pool, draw))
+        have = set(advice.beginning(spec, pool, draw))
         for way in spec.ways:
-            more = next_tasks.chosen(spec, pool, draw, way)
+            more = advice.chosen(spec, pool, draw, way)
             assert len(set(more) - have) == spec.add
     grid = next_tasks.grid(spec)
     assert [run.key for run in grid][:5] == [
@@ -40,8 +40,8 @@ def test_every_way_adds_as_many_new_tasks_to_the_same_beginning() -> None:
 def test_more_of_the_same_stays_in_the_clusters_and_the_widest_leaves_them() -> None:
     spec = study("feature=hidden")
     pool = open_pool(spec)
-    clusters = {pool.parts[name].task.cluster for name in next_tasks.beginning(spec, pool, 0)}
-    same, wide = (next_tasks.chosen(spec, pool, 0, way) for way in ("same", "widest"))
+    clusters = {pool.parts[name].task.cluster for name in advice.beginning(spec, pool, 0)}
+    same, wide = (advice.chosen(spec, pool, 0, way) for way in ("same", "widest"))
     assert {pool.parts[name].task.cluster for name in same} <= clusters
     assert not {pool.parts[name].task.cluster for name in wide} & clusters
 
@@ -49,8 +49,8 @@ def test_more_of_the_same_stays_in_the_clusters_and_the_widest_leaves_them() -> 
 def test_what_is_there_already_can_be_named() -> None:
     spec = study("drawn=null", "have=[spelling, facts]", "ways=[widest, random]")
     pool = open_pool(spec)
-    assert set(next_tasks.beginning(spec, pool, 0)) == {*pool.clusters["spelling"], *pool.clusters["facts"]}
-    assert next_tasks.chosen(spec, pool, 0, "random") != next_tasks.chosen(spec, pool, 1, "random")
+    assert set(advice.beginning(spec, pool, 0)) == {*pool.clusters["spelling"], *pool.clusters["facts"]}
+    assert advice.chosen(spec, pool, 0, "random") != advice.chosen(spec, pool, 1, "random")
     report = next_tasks.analyse(spec, made_up(next_tasks.grid(spec), lambda run, _: 0.5))
     assert [table["name"] for table in report["tables"]] == ["add"]
 
