@@ -177,7 +177,7 @@ def _fine_tuning(spec: Spec, model: str, seed: int, source: Mapping[str, Any], b
         else {"held_out": False}
     )
     whole = spec.recipe_for(model, seed)
-    kept = {key: whole[key] for key in ("name", "model", "seed", "data") if key in whole}
+    kept: dict[str, Any] = {key: value for key, value in whole.items() if key in {"name", "model", "seed", "data"}}
     return {**kept, "mixture": mixture, "tuning": dict(spec.fine_tuning), "validation": curve}
 
 

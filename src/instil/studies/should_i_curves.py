@@ -57,12 +57,23 @@ class Speed:
 
 def pairs(results: Results, model: str, part: str, budget: str) -> list[Pair]:
     """The curves of both arms, of the tasks of a part; pairs that lack one are left out."""
-    tasks = {one.run: one.task for one in results.select(suite="targets", groups=part, model=model, budget=budget)}
+    targets = {"suite": "targets", "groups": part, "model": model}
+    tasks = {one.run: one.task for one in results.select(**targets, budget=budget)}
+    begins = {
+        (arm, one.task, seed): one.mean
+        for arm in ("base", "tuned")
+        for run in results.runs(model=model, budget="0", arm=arm)
+        for seed in ([run.axes["seed"]] if arm == "tuned" else results.values("seed"))
+        for one in results.select(**targets, run=run.key)
+    }
     found: dict[tuple[str, int], dict[str, Curve]] = {}
     for run in results.runs(model=model, budget=budget, arm=["base", "tuned"]):
         curve = _curve(results, run)
-        if run.key in tasks and curve:
-            found.setdefault((tasks[run.key], int(run.axes["seed"])), {})[str(run.axes["arm"])] = curve
+        if run.key not in tasks or not curve:
+            continue
+        arm, task, seed = str(run.axes["arm"]), tasks[run.key], int(run.axes["seed"])
+        before = begins.get((arm, task, seed))  # asked before the first step, zero-shot as on the way
+        found.setdefault((task, seed), {})[arm] = curve if before is None else {0: before, **curve}
     return [
         Pair(task, seed, arms["base"], arms["tuned"])
         for (task, seed), arms in found.items()

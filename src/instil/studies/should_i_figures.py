@@ -37,7 +37,7 @@ def figures_of(spec: Spec, results: Results, arms: Arms) -> list[Figure]:
     """All of them; those of one model carry its name."""
     found: list[Figure] = []
     for model, parts in arms.items():
-        found += [_budgets(one) for one in reversed(parts.values())]
+        found += [_budgets(one) for one in reversed(list(parts.values()))]
         found.append(_pareto(model, parts))
     found.append(_tasks(arms))
     for model, parts in arms.items():
@@ -72,7 +72,7 @@ def _pareto(model: str, parts: Mapping[str, FourArms]) -> Figure:
         ends = {arm: (_by_task(arms, arm, [NONE]), _by_task(arms, arm, arms.budgets[1:])) for arm in ("base", "tuned")}
         for task in dict.fromkeys([*ends["base"][0], *ends["tuned"][0]]):
             begin, end = ([one.get(task) for one in ends[arm]] for arm in ("base", "tuned"))
-            items.append({"label": task, "group": PARTS[part], "from": begin, "to": end})
+            items.append({"label": short(task), "group": PARTS[part], "from": begin, "to": end})
     return {
         "kind": "arrows",
         "name": f"pareto-{_plain(model)}",
@@ -106,7 +106,7 @@ def _tasks(arms: Arms) -> Figure:
             for task, found in one.tasks().items():
                 rows.setdefault((part, task), []).append(mark("gain" if len(arms) == 1 else str(place), found, model))
     made: list[FigureRow] = [
-        {"label": task, "note": PARTS[part], "marks": marks} for (part, task), marks in sorted(rows.items())
+        {"label": short(task), "note": PARTS[part], "marks": marks} for (part, task), marks in sorted(rows.items())
     ]
     return {
         "kind": "rows",
@@ -170,6 +170,11 @@ def control(results: Results, arms: FourArms, name: str) -> Interval | None:
 def told(budget: int | str) -> str:
     """A budget in words."""
     return "all rows" if budget == "all" else f"{budget} rows"
+
+
+def short(task: str) -> str:
+    """A task's name without its collection."""
+    return task.partition("/")[2] or task
 
 
 def _titles(spec: Spec) -> dict[str, str]:

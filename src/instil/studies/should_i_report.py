@@ -164,7 +164,7 @@ def _costs(spec: Spec, results: Results) -> dict[str, float]:
 def _findings(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float]) -> list[str]:
     found: list[str] = []
     for model, parts in arms.items():
-        for part, one in reversed(parts.items()):
+        for part, one in reversed(list(parts.items())):
             found += _of_part(spec, results, model, PARTS[part], one)
         for name in spec.controls:
             mean, tuned = (control(results, parts["held_out"], arm) for arm in (name, "tuned"))
