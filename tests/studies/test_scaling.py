@@ -20,7 +20,7 @@ from instil.studies.table import Missing, Results, Scored
 
 @pytest.fixture(scope="module")
 def spec() -> Spec:
-    found = read_study("scaling", "pocket")
+    found = read_study("scaling", "pocket", ["draws=[0,1]"])
     assert isinstance(found, Spec)
     return found
 
@@ -40,7 +40,7 @@ def with_lengths(spec: Spec) -> Grid:
 @pytest.fixture(scope="module")
 def wide() -> tuple[Spec, Grid]:
     """With four draws, which is enough to be sure of something."""
-    found = read_study("scaling", "pocket", ["draws=[0,1,2,3]", "seeds=[0,1,2,3]"])
+    found = read_study("scaling", "pocket")
     assert isinstance(found, Spec)
     return found, with_lengths(found)
 
@@ -51,9 +51,10 @@ def quick(*assignments: str) -> Spec:
     return found
 
 
-def test_the_pocket_preset_is_two_sizes_by_four_counts_by_two_draws(spec: Spec, runs: Grid) -> None:
+def test_the_pocket_preset_is_two_sizes_by_four_counts_by_four_draws(wide: tuple[Spec, Grid]) -> None:
+    _, runs = wide
     tuned = [run for run in runs if run.recipe is not None]
-    assert len(tuned) == 2 * 4 * 2
+    assert len(tuned) == 2 * 4 * 4
     assert len(runs) == len(tuned) + 2
     assert {run.axes["seed"] for run in tuned if run.axes["draw"] == 1} == {1}, "a draw has a seed of its own"
     assert len({run.recipe["tuning"]["max_steps"] for run in tuned if run.recipe}) == 1
