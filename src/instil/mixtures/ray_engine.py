@@ -60,7 +60,7 @@ def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progres
         raise RecipeError(
             "--engine ray needs Ray, which is not installed", remedy="Install it with: pip install 'instil[ray]'"
         ) from None
-    started = _connect(ray, workers)
+    started = connect(ray, workers)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -86,7 +86,7 @@ def make_on_ray(job: Job, numbers: list[int], *, workers: int, progress: Progres
             ray.shutdown()
 
 
-def _connect(ray: Any, workers: int) -> bool:
+def connect(ray: Any, workers: int) -> bool:
     """Join the cluster that is there, or start one here; whether this was needed."""
     if ray.is_initialized():
         return False

@@ -12,10 +12,13 @@ from their checkpoints. With one seed and one number of threads the results are 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -76,25 +79,37 @@ def carry_out(
     if data is not None:
         data = data.absolute()
     runs = (runs or out / "runs").absolute()
-    with disk_errors(out), lock_folder(_made(out)):
+    with lock_folder(_made(out)):
         # Workers import torch while this process looks at what is there.
         pool = _pool(engine, _workers(workers, threads, len(grid)), threads)
         gently = False
         try:
-            found = survey(grid, _made(runs), data=data, threads=threads)
-            schedule = Schedule(found.left(), _expected(found, expected))
-            _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()
+            with _stopped_by_sigterm():
+                found = survey(grid, _made(runs), data=data, threads=threads)
+                schedule = Schedule(found.left(), _expected(found, expected))
+                _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()
         except KeyboardInterrupt:
             gently = True
             say("stopping: what is being tuned is saved first (once more to stop at once)")
-            raise Interrupted(
-                "the study was stopped: the same command goes on with it, and finished runs are kept"
-            ) from None
+            raise Interrupted("finished runs are kept, and the same command goes on with the rest") from None
         finally:
             pool.stop(gently=gently)
         results = gathered(grid, found, _missing(found, schedule))
         write_results(results, out)
         return results
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends a study as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(line: str) -> None:
@@ -214,6 +229,8 @@ class _Foreman:
             self._fail(unit, f"its worker died twice ({news.died}), perhaps for lack of memory")
         elif news.error is not None:
             self._fail(unit, _told(news.error))
+        elif unit.unanswered():
+            self._fail(unit, f"a worker answered, and nothing of it is in {unit.folder}: all machines must share it")
         else:
             self.took.append((self.schedule.seconds[unit.identity], news.seconds))
             self.schedule.finish(unit.identity)

@@ -26,7 +26,7 @@ from instil.studies.execute import Job, execute
 from instil.tuning.stopping import Interrupted
 
 #: How long a worker that was asked to stop may take to save its step.
-_PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class LocalPool:
 
     def stop(self, *, gently: bool) -> None:
         """End all workers; gently, those that tune save the step that they are at."""
-        until = time.monotonic() + (_PATIENCE_SECONDS if gently else 0.0)
+        until = time.monotonic() + (PATIENCE_SECONDS if gently else 0.0)
         for process in self._crew:
             if gently:
                 process.terminate()
@@ -119,8 +119,7 @@ class LocalPool:
             _end(process)
 
     def _start(self, number: int) -> subprocess.Popen[str]:
-        threads = str(self.threads)
-        own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), threads)
+        own = environment(self.threads)
         if self.devices:
             own["CUDA_VISIBLE_DEVICES"] = self.devices[number % len(self.devices)]
         code = f"import sys; sys.path[:] = {sys.path!r}; from instil.studies.pool import main; main()"
@@ -131,7 +130,7 @@ class LocalPool:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, **own, "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **own},
             start_new_session=True,
         )
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
@@ -145,6 +144,12 @@ class LocalPool:
         code = process.wait()
         died = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._news.put((number, process.pid, {"died": died}))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What keeps a process to so many cores: the libraries beneath torch and tokenizers would take all."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+    return {**dict.fromkeys(names, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def news_of(worker: int, said: Mapping[str, Any]) -> News:
