@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from instil.studies.arms import mean, told, told_gain, versus
-from instil.studies.cot_scores import BASE, Part, Scores
+from instil.studies.cot_scores import BASE, Asked, Part, Scores
 from instil.studies.intervals import Interval
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _loses(spec: Spec, scores: Scores, part: Part) -> Claim:
     base, without, both = (scores.of(arm, part, "steps") for arm in (BASE, "direct", "both"))
     lost, behind = versus(base, without), versus(both, without)
     before = mean(base)
-    at_floor = before is not None and before.high < _FLOOR
+    at_floor = before is not None and before.score < _FLOOR
     why = f"Asked for steps, the base itself answers {told(before)}: it has nothing to lose." if at_floor else ""
     return {
         "claim": "Tuning on answers alone makes a model worse at chains of thought than it was before tuning",
@@ -95,9 +95,10 @@ def _best(spec: Spec, scores: Scores, part: Part) -> Claim:
 
 
 def _free(spec: Spec, scores: Scores, part: Part) -> Claim:
+    kinds: dict[str, Asked] = {"reasoning tasks": "answer", "other tasks": "others"}
     found = {
         title: versus(scores.of("direct", part, asked), scores.of("both", part, asked))
-        for title, asked in (("reasoning tasks", "answer"), ("other tasks", "others"))
+        for title, asked in kinds.items()
     }
     tested = {title: difference for title, difference in found.items() if difference is not None}
     words = "; ".join(f"{title} {told_gain(difference)}" for title, difference in tested.items())
@@ -130,7 +131,7 @@ def _told(scores: Scores, part: Part) -> Claim:
         "shown": together([above(gains["both"]), *(_no_gain(gains[arm]) for arm in (BASE, "direct"))]),
         "here": f"Told minus not told, unseen reasoning tasks: {words}.",
         "why": "The base cannot answer these tasks in either way."
-        if (before := mean(scores.of(BASE, part, "free"))) is not None and before.high < _FLOOR
+        if (before := mean(scores.of(BASE, part, "free"))) is not None and before.score < _FLOOR
         else "",
     }
 

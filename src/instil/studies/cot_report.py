@@ -8,7 +8,7 @@ figure  steps-or-not    the arm `both`: asked for the steps minus asked for the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from instil.studies.arms import BySeed, for_each, mark, mean, percents, told, told_gain, versus
 from instil.studies.cot_claims import claims_of
@@ -19,6 +19,7 @@ from instil.studies.verdict import because, decide, verdict_row
 if TYPE_CHECKING:
     from instil.reports.study_report import Figure, FigureRow, StudyReport, Table, Verdict
     from instil.studies.cot import Spec
+    from instil.studies.intervals import Interval
     from instil.studies.table import Results
 
 #: The arms as figures name them, each with its colour.
@@ -84,17 +85,21 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
     )
     if cost is not None:
         sentence += f" Unseen tasks without steps: {told_gain(cost)}."
-    row = verdict_row(found, spec.smallest_gain)
-    at_best = mean(for_each(spec.seeds, scores.best_of_base(part, "steps").units))
-    return {  # type: ignore[typeddict-item]
-        **row,
+    at_best = mean(for_each(spec.seeds[:1], scores.best_of_base(part, "steps").units))
+    row: dict[str, Any] = {
+        **verdict_row(found, spec.smallest_gain),
         "sentence": sentence,
         "model": scores.model,
-        "score_with_steps": None if not both else mean(both).score,  # type: ignore[union-attr]
-        "score_answers_alone": None if not without else mean(without).score,  # type: ignore[union-attr]
-        "base_at_its_best": None if at_best is None else at_best.score,
+        "score_with_steps": _score(mean(both)),
+        "score_answers_alone": _score(mean(without)),
+        "base_at_its_best": _score(at_best),
         "gain_on_other_tasks": None if cost is None else cost.row(),
     }
+    return cast("Verdict", row)
+
+
+def _score(found: Interval | None) -> float | None:
+    return None if found is None else found.score
 
 
 def _findings(spec: Spec, scores: Scores, parts: Sequence[Part], *, named: bool) -> list[str]:

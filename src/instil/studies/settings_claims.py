@@ -81,7 +81,7 @@ def _inverted(spec: Spec, scores: Scores) -> Claim:
         "shown": _shown(gains),
         "here": _said("With inverted prompts, less without, unseen tasks", gains),
         "why": "Many questions have the same answer here, so what an inverted prompt asks for cannot be known from it."
-        if gains and _shown(gains) != "yes"
+        if _shown(gains) in ("no", "not shown")
         else "",
     }
 
@@ -133,4 +133,6 @@ def _shown(gains: dict[Asked, Interval | None]) -> Shown:
 
 
 def _said(lead: str, gains: dict[Asked, Interval | None]) -> str:
+    if _shown(gains) == "not tested":
+        return ""
     return f"{lead}: " + "; ".join(f"{way} {told_gain(gain)}" for way, gain in gains.items()) + "."

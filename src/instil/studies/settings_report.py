@@ -9,7 +9,7 @@ figure  options      tuned with and without listed options, asked with and witho
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from instil.studies.arms import mark, mean, percents, point, told, told_gain
 from instil.studies.settings import BASE, REFERENCE, Level, levels
@@ -28,6 +28,8 @@ _ASKED: dict[Asked, str] = {
     "few-shot": "asked few-shot",
     "options": "asked with options listed",
 }
+_BOTH: tuple[Asked, Asked] = ("zero-shot", "few-shot")
+_LISTED: tuple[Asked, Asked] = ("zero-shot", "options")
 
 METHOD = (
     """One thing is varied at a time around the recipe as written, the reference, which is run once and belongs to every
@@ -70,19 +72,20 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
         return {"verdict": "not shown", "sentence": lacking, "gain": None, "ci95": None, "n": 0, "covers": "nothing"}
     answer = decide(found, spec.smallest_gain)
     head = {"yes": "Yes, mix", "no": "No need to mix", "not shown": "Not shown"}[answer]
-    by_way = {way: scores.gain(level.arm, part, way) for way in ("zero-shot", "few-shot")}
+    by_way = {way: scores.gain(level.arm, part, way) for way in _BOTH}
     sentence = (
         f"{head}. Worked examples in {level.name} of the prompts against none, {scores.model} at equal tokens, unseen "
         f"tasks, zero-shot and few-shot questions together: {because(found, spec.smallest_gain)}. Asked zero-shot: "
         f"{told_gain(by_way['zero-shot'])}; few-shot: {told_gain(by_way['few-shot'])}."
     )
-    return {  # type: ignore[typeddict-item]
+    row: dict[str, Any] = {
         **verdict_row(found, spec.smallest_gain),
         "sentence": sentence,
         "model": scores.model,
         "few_shot_share": level.place,
         "by_way": {way: gained.row() for way, gained in by_way.items() if gained is not None},
     }
+    return cast("Verdict", row)
 
 
 def _findings(spec: Spec, scores: Scores, there: Sequence[Level], *, named: bool) -> list[str]:
@@ -131,7 +134,7 @@ def _few_shot_figure(spec: Spec, scores: Scores, there: Sequence[Level], of: str
     series: list[Series] = []
     style = 0
     for part in (held_out(spec), held_in(spec)):
-        for way in ("zero-shot", "few-shot"):
+        for way in _BOTH:
             style += 1
             series.append(
                 {
@@ -140,7 +143,7 @@ def _few_shot_figure(spec: Spec, scores: Scores, there: Sequence[Level], of: str
                     "points": [point(level.place, mean(scores.of(level.arm, part, way))) for level in there],
                 }
             )
-    way, units = scores.best_of_base(held_out(spec))
+    best_way, units = scores.best_of_base(held_out(spec))
     at_best = mean({spec.seeds[0]: units}) if units else None
     return {
         "kind": "lines",
@@ -153,7 +156,7 @@ def _few_shot_figure(spec: Spec, scores: Scores, there: Sequence[Level], of: str
         "series": series,
         "references": []
         if at_best is None
-        else [{"y": at_best.score, "label": f"base at its best, held-out ({way.replace('_', ' ')})"}],
+        else [{"y": at_best.score, "label": f"base at its best, held-out ({best_way.replace('_', ' ')})"}],
     }
 
 
@@ -181,7 +184,7 @@ def _templates_figure(spec: Spec, scores: Scores, there: Sequence[Level], of: st
 def _options_figure(spec: Spec, scores: Scores, there: Sequence[Level], of: str, suffix: str) -> Figure:
     rows: list[FigureRow] = []
     for part in (held_out(spec), held_in(spec)):
-        for way in ("zero-shot", "options"):
+        for way in _LISTED:
             arms = [(BASE, "base", "base"), *((level.arm, str(n), level.name) for n, level in enumerate(there, 1))]
             marks = [mark(style, mean(scores.of(arm, part, way)), name) for arm, style, name in arms]
             rows.append({"label": f"{part.name}, {_ASKED[way]}", "marks": marks})
