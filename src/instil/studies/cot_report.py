@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from instil.studies.arms import BySeed, for_each, mark, mean, percents, told, told_gain, versus
+from instil.studies.arms import BySeed, for_each, mark, mean, told, told_gain, versus
 from instil.studies.cot_claims import claims_of
 from instil.studies.cot_scores import BASE, Asked, Part, Scores, parts_of
 from instil.studies.study import choices
 from instil.studies.verdict import because, decide, verdict_row
 
 if TYPE_CHECKING:
-    from instil.reports.study_report import Figure, FigureRow, StudyReport, Table, Verdict
+    from instil.reports.study_report import Cell, Figure, FigureRow, StudyReport, Table, Verdict
     from instil.studies.cot import Spec
     from instil.studies.intervals import Interval
     from instil.studies.table import Results
@@ -79,12 +79,10 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
     answer = decide(found, spec.smallest_gain)
     head = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[answer]
     sentence = (
-        f"{head}: on unseen reasoning tasks {scores.model}, tuned with chains of thought and asked for its steps, "
-        f"reaches {told(mean(both))}; tuned on answers alone and asked for the answer, {told(mean(without))} "
-        f"({because(found, spec.smallest_gain)})."
+        f"{head}: chains of thought in the mixture are worth {because(found, spec.smallest_gain)}, on unseen reasoning "
+        f"tasks: {told(mean(both))} tuned on both and asked for the steps, {told(mean(without))} tuned on answers "
+        "alone and asked for the answer."
     )
-    if cost is not None:
-        sentence += f" Unseen tasks without steps: {told_gain(cost)}."
     at_best = mean(for_each(spec.seeds[:1], scores.best_of_base(part, "steps").units))
     row: dict[str, Any] = {
         **verdict_row(found, spec.smallest_gain),
@@ -178,33 +176,39 @@ def _plain(arm: str) -> str:
 
 
 def _scores_table(models: Sequence[Scores], parts: Sequence[Part]) -> Table:
-    """Every mean of the study."""
+    """Every mean of the study: a row for what was asked how, a column for each arm."""
     asked: dict[Asked, str] = {
         **_ASKED,
         "free": "reasoning tasks, answer found anywhere",
         "told": "the same, told to think step by step",
     }
-    rows = []
+    rows: list[list[Cell]] = []
     for scores in models:
         for part in parts:
             for way, title in asked.items():
-                for arm in TITLES:
-                    found = scores.of(arm, part, way)
-                    score = mean({seed: found[seed] for seed in scores.seeds[:1]} if arm == BASE and found else found)
-                    if score is not None:
-                        name = "base, zero-shot" if arm == BASE else TITLES[arm]
-                        rows.append([scores.model, part.name, title, name, *percents(score), score.n, score.seeds])
-                best = scores.best_of_base(part, way) if way in _ASKED else None
-                if best is not None and (score := mean(for_each(scores.seeds[:1], best.units))) is not None:
-                    name = f"base at its best ({best.way.replace('_', ' ')})"
-                    rows.append([scores.model, part.name, title, name, *percents(score), score.n, score.seeds])
+                found = {arm: mean(scores.of(arm, part, way)) for arm in TITLES if arm != BASE}
+                if any(found.values()):
+                    rows.append(
+                        [scores.model, part.name, title, *_of_base(scores, part, way), *map(told, found.values())]
+                    )
     return {
         "name": "scores",
         "title": "Every mean",
-        "columns": ["model", "part", "asked", "arm", "score, %", "low", "high", "items", "seeds"],
+        "columns": ["model", "part", "asked", "base, zero-shot", "base at its best", *list(TITLES.values())[1:]],
         "rows": rows,
         "note": "95% intervals over seeds, tasks and items where there are several seeds; of the base over tasks.",
     }
+
+
+def _of_base(scores: Scores, part: Part, way: Asked) -> tuple[Cell, Cell]:
+    """The base as it is asked like the arms, and in its best way, which is named."""
+    zero = scores.of(BASE, part, way)
+    plain = told(mean({seed: zero[seed] for seed in scores.seeds[:1] if seed in zero}))
+    if way not in _ASKED:
+        return plain, None
+    best = scores.best_of_base(part, way)
+    score = mean(for_each(scores.seeds[:1], best.units))
+    return plain, f"{told(score)}, {best.way.replace('_', ' ')}"
 
 
 def _arms_table(results: Results, models: Sequence[Scores]) -> Table:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from instil.studies.arms import mark, mean, percents, point, told, told_gain
+from instil.studies.arms import mark, mean, point, told, told_gain
 from instil.studies.settings import BASE, REFERENCE, Level, levels
 from instil.studies.settings_claims import claims_of, middle
 from instil.studies.settings_scores import Asked, Part, Scores, held_in, held_out, others
@@ -19,7 +19,7 @@ from instil.studies.study import choices
 from instil.studies.verdict import because, decide, verdict_row
 
 if TYPE_CHECKING:
-    from instil.reports.study_report import Figure, FigureRow, Series, StudyReport, Table, Verdict
+    from instil.reports.study_report import Cell, Figure, FigureRow, Series, StudyReport, Table, Verdict
     from instil.studies.settings import Spec
     from instil.studies.table import Results
 
@@ -71,12 +71,11 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
         lacking = "Not known: there is no run that mixes zero-shot and few-shot prompts beside one that does not."
         return {"verdict": "not shown", "sentence": lacking, "gain": None, "ci95": None, "n": 0, "covers": "nothing"}
     answer = decide(found, spec.smallest_gain)
-    head = {"yes": "Yes, mix", "no": "No need to mix", "not shown": "Not shown"}[answer]
+    head = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[answer]
     by_way = {way: scores.gain(level.arm, part, way) for way in _BOTH}
     sentence = (
-        f"{head}. Worked examples in {level.name} of the prompts against none, {scores.model} at equal tokens, unseen "
-        f"tasks, zero-shot and few-shot questions together: {because(found, spec.smallest_gain)}. Asked zero-shot: "
-        f"{told_gain(by_way['zero-shot'])}; few-shot: {told_gain(by_way['few-shot'])}."
+        f"{head}: worked examples in {level.name} of the prompts, against none, are worth "
+        f"{because(found, spec.smallest_gain)}, on unseen tasks, zero-shot and few-shot questions together."
     )
     row: dict[str, Any] = {
         **verdict_row(found, spec.smallest_gain),
@@ -210,25 +209,31 @@ def _level_row(scores: Scores, level: Level, part: Part) -> FigureRow:
 
 
 def _scores_table(spec: Spec, models: Sequence[Scores], varied: Sequence[Level]) -> Table:
-    """Every mean of the study."""
-    rows = []
+    """Every mean of the study: a row for each level, a column for what was asked how."""
+    parts = [part for part in (held_in(spec), held_out(spec), *others(spec)) if part.groups]
+    names = {BASE: "base", REFERENCE: "as written", **{level.arm: level.arm for level in varied}}
+    rows: list[list[Cell]] = []
+    asked = [(part, way) for part in parts for way in _ASKED if _was_asked(models, part, way)]
     for scores in models:
-        for arm in (BASE, REFERENCE, *(level.arm for level in varied)):
-            for part in (held_in(spec), held_out(spec), *others(spec)):
-                for way, title in _ASKED.items():
-                    found = scores.of(arm, part, way)
-                    if arm == BASE and found:
-                        found = {seed: found[seed] for seed in scores.seeds[:1]}
-                    if (score := mean(found)) is not None:
-                        name = {BASE: "base, zero-shot or few-shot as asked", REFERENCE: "as written"}.get(arm, arm)
-                        rows.append([scores.model, name, part.name, title, *percents(score), score.n, score.seeds])
+        for arm, name in names.items():
+            cells: list[Cell] = []
+            for part, way in asked:
+                found = scores.of(arm, part, way)
+                if arm == BASE and found:
+                    found = {seed: found[seed] for seed in scores.seeds[:1]}
+                cells.append(told(mean(found)))
+            rows.append([scores.model, name, *cells])
     return {
         "name": "scores",
         "title": "Every mean",
-        "columns": ["model", "level", "part", "asked", "score, %", "low", "high", "items", "seeds"],
+        "columns": ["model", "level", *(f"{part.name}, {_ASKED[way]}" for part, way in asked)],
         "rows": rows,
         "note": "95% intervals over seeds, tasks and items where there are several seeds; of the base over tasks.",
     }
+
+
+def _was_asked(models: Sequence[Scores], part: Part, way: Asked) -> bool:
+    return any(scores.of(arm, part, way) for scores in models for arm in (BASE, REFERENCE))
 
 
 def _runs_table(results: Results, models: Sequence[Scores]) -> Table:
