@@ -193,7 +193,7 @@ def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str
             {
                 "kind": "lines",
                 "name": f"{axis}-{part}",
-                "title": f"Scores on {of}, by {LABELS[axis]}",
+                "title": f"Scores on {of}, by number of {LABELS[axis]}",
                 "caption": f"Mean over {len(spec.draws)} draws with 95% intervals over draws and tasks, equal steps "
                 "and tokens; dashed, the curve that predicts left-out amounts better, with where it may lie.",
                 "x": x,
@@ -206,7 +206,7 @@ def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str
         {
             "kind": "scatter",
             "name": f"{axis}-runs",
-            "title": f"Every run by itself, by {LABELS[axis]}",
+            "title": f"Every run by itself, by number of {LABELS[axis]}",
             "caption": "Held-out tasks: how much which tasks were drawn, and the seed, matter beside how many. "
             "Intervals are over tasks.",
             "x": x,
@@ -215,7 +215,7 @@ def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str
                 {
                     "x": float(amount),
                     "y": one.score,
-                    "label": f"{model}, {amount} {LABELS[axis]}, draw {draw}",
+                    "label": f"draw {draw}",
                     "group": model,
                     "low": one.low,
                     "high": one.high,
