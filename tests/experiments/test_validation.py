@@ -159,3 +159,24 @@ def test_trained_examples_cannot_validate(raw: dict[str, Any], rows: Path, tmp_p
     raw["tuning"]["evaluate_every"] = 2
     with pytest.raises(DataError, match="is in the mixture and in suite 'leak'"):
         run(raw | {"validation": {"suites": [str(path)]}}, tmp_path / "run")
+
+
+def test_held_out_examples_that_are_not_asked_are_still_kept_out(own: dict[str, Any], tmp_path: Path) -> None:
+    own["validation"] = {"held_out": False}
+    own["tuning"] |= {"evaluate_every": 0, "keep_best": None}
+    result = run(own, tmp_path / "run")
+    assert not evaluations(result.out)
+    mixture = prepare(resolve(own)).mixture
+    assert (len(mixture), mixture.held_out[0].size) == (32, 8)
+
+
+def test_held_out_examples_are_asked_by_the_methods_that_the_recipe_names(own: dict[str, Any]) -> None:
+    def method() -> str:
+        validation = prepare(resolve(own)).validation
+        assert validation is not None
+        return validation.suites[0].cells[0].method
+
+    own["mixture"]["sources"] = [{"collection": "pocket-targets", "tasks": ["skills/first"]}]
+    assert method() == "rank"
+    own["validation"] = {"methods": ["generate"]}
+    assert method() == "generate"

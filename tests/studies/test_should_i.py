@@ -59,7 +59,7 @@ def _scores(run: Run, part: str, name: str, chance: Chance) -> list[Scored]:
         return []
     arm, budget = str(run.axes["arm"]), str(run.axes["budget"])
     items = tuple(f"{name}-{item}" for item in range(ITEMS))
-    luck = [keyed_unit("luck", run.axes.get("seed", 0), arm, budget, key) for key in items]
+    luck = [keyed_unit("luck", str(run.axes.get("seed", 0)), arm, budget, key) for key in items]
     right = tuple(float(one < chance(arm, budget)) for one in luck)
     about = (f"pocket/{name}", "c", (part,), "zero-shot")
     found = [Scored(run.key, "targets", *about, "generate", "exact_match", True, items, right)]
@@ -132,13 +132,13 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
     assert verdict["verdict"] == "yes"
     low, high = verdict["ci95"] or (0, 0)
     assert low < (0.3 + 0.2 + 0.15) / 3 < high
-    pocket = verdict["models"]["pocket"]["held_out"]  # type: ignore[typeddict-item]
+    pocket = verdict["models"]["pocket"]["held_out"]
     assert pocket["base_way"] == "rank"
     assert pocket["format_gain"]["score"] == pytest.approx(0.3, abs=0.12)
     assert pocket["skill_gain"]["score"] == pytest.approx(0.3, abs=0.12)
     assert pocket["tuned_alone_wins_up_to"] == "16"
     assert verdict["n"] == 3 * ITEMS
-    assert verdict["tasks"]["gained"] + verdict["tasks"]["unchanged"] == 3  # type: ignore[typeddict-item]
+    assert verdict["tasks"]["gained"] + verdict["tasks"]["unchanged"] == 3
 
 
 def test_learning_the_format_alone_is_no_gain() -> None:
@@ -151,7 +151,7 @@ def test_learning_the_format_alone_is_no_gain() -> None:
 
     verdict = analyse(spec, made_up(spec, chance))["verdict"]
     assert verdict["verdict"] != "yes"
-    assert verdict["models"]["pocket"]["held_out"]["format_gain"]["score"] > 0.2  # type: ignore[typeddict-item]
+    assert verdict["models"]["pocket"]["held_out"]["format_gain"]["score"] > 0.2
 
 
 def test_harm_is_a_no() -> None:
