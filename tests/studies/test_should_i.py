@@ -17,7 +17,7 @@ from instil.studies.should_i_scores import FourArms, averaged, differences, side
 from instil.studies.spec import presets, read_study
 from instil.studies.table import PER_TOKEN, Missing, Results, Scored
 
-ITEMS = 24
+ITEMS = 60
 PLAIN: dict[str, Any] = {
     "name": "mine",
     "question": "should-i",
@@ -136,6 +136,8 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
     assert pocket["base_way"] == "rank"
     assert pocket["format_gain"]["score"] == pytest.approx(0.3, abs=0.12)
     assert pocket["skill_gain"]["score"] == pytest.approx(0.3, abs=0.12)
+    assert verdict["format_gain"] == pocket["format_gain"]
+    assert verdict["models"]["pocket"]["gain"] == verdict["gain"]
     assert pocket["tuned_alone_wins_up_to"] == "16"
     assert verdict["n"] == 3 * ITEMS
     assert verdict["tasks"]["gained"] + verdict["tasks"]["unchanged"] == 3

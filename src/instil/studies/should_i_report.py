@@ -15,14 +15,14 @@ from instil.errors import InstilError
 from instil.studies import should_i_curves as curves
 from instil.studies.arms import percents, told_gain
 from instil.studies.arms import told as told_score
-from instil.studies.best import Gains, ask_name, best, gains
+from instil.studies.best import ask_name, best, gains
 from instil.studies.controls import CONTROLS, why_not
 from instil.studies.intervals import Interval
 from instil.studies.should_i_claims import claims_of
 from instil.studies.should_i_figures import PARTS, Arms, control, figures_of, told
-from instil.studies.should_i_scores import NONE, FourArms, interval, of_each_task, of_models, sides
+from instil.studies.should_i_scores import NONE, FourArms, averaged, interval, of_each_task, of_models, sides
 from instil.studies.study import choices
-from instil.studies.verdict import because, decide, in_points, verdict_row
+from instil.studies.verdict import in_points, verdict_row
 
 if TYPE_CHECKING:
     from instil.reports.study_report import Cell, StudyReport, Table, Verdict
@@ -83,37 +83,44 @@ def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float
     before, after = (interval(of_models(held_out, some)) for some in ([NONE], held_out[0].budgets[1:]))
     row = verdict_row(found, spec.smallest_gain)
     tasks = sides(of_each_task(of_models(held_out)))
-    total = sum(tasks.values())
     answer = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[row["verdict"]]
     sentence = (
-        f"{answer}: on tasks that it does not hold, tuning brings {because(found, spec.smallest_gain)}. "
-        f"Without fine-tuning it is {_or_not(before)}, after fine-tuning {_or_not(after)}"
-        f"{_after_in_words(after, spec.smallest_gain)}."
+        f"{answer}: {in_points(found)} on tasks that the mixture does not hold, over all budgets. Without fine-tuning "
+        f"it is {_or_not(before)}, after fine-tuning {_or_not(after)}{_after_in_words(after, spec.smallest_gain)}."
     )
     more: dict[str, Any] = {
-        "gain_without_fine_tuning": _row(before),
+        "format_gain": _row(interval(averaged([one.format_gaps() for one in held_out]))),
+        "skill_gain": _row(before),
         "gain_after_fine_tuning": _row(after),
-        "tasks": {**tasks, **{f"share_{side}": count / total for side, count in tasks.items()}},
-        "models": {
-            model: {
-                part: {
-                    "gain": _row(one.gain()),
-                    "verdict": None if (own := one.gain()) is None else decide(own, spec.smallest_gain),
-                    "without_fine_tuning": _row(one.gain([NONE])),
-                    "after_fine_tuning": _row(one.gain(one.budgets[1:])),
-                    "format_gain": _row(split.format if (split := _split(one)) else None),
-                    "skill_gain": _row(split.skill if split else None),
-                    "base_way": one.base.way,
-                    "tasks": sides(one.tasks()),
-                    "tuned_alone_wins_up_to": one.wins_alone() or None,
-                }
-                for part, one in parts.items()
-            }
-            for model, parts in arms.items()
+        "tasks": {**tasks, **{f"share_{side}": count / sum(tasks.values()) for side, count in tasks.items()}},
+        "tuned_alone_wins_up_to": {
+            model: one.wins_alone() or "no budget" for model, one in zip(arms, held_out, strict=True)
         },
-        "flops_of_pretraining": dict(costs),
+        "share_of_pretraining_flops": dict(costs),
+        "models": {model: _of_model(spec, parts) for model, parts in arms.items()},
     }
     return cast("Verdict", {**row, "sentence": sentence, **more})
+
+
+def _of_model(spec: Spec, parts: Mapping[str, FourArms]) -> dict[str, Any]:
+    """What one model says by itself: its verdict on held-out targets, and the figures of each part."""
+    own = parts["held_out"].gain()
+    verdict = {} if own is None else verdict_row(own, spec.smallest_gain)
+    return {
+        **verdict,
+        **{
+            part: {
+                "gain": _row(one.gain()),
+                "format_gain": _row(interval(one.format_gaps())),
+                "skill_gain": _row(one.gain([NONE])),
+                "gain_after_fine_tuning": _row(one.gain(one.budgets[1:])),
+                "base_way": one.base.way,
+                "tasks": sides(one.tasks()),
+                "tuned_alone_wins_up_to": one.wins_alone() or None,
+            }
+            for part, one in parts.items()
+        },
+    }
 
 
 def _after_in_words(after: Interval | None, smallest: float) -> str:
@@ -130,13 +137,6 @@ def _or_not(found: Interval | None) -> str:
 
 def _row(found: Interval | None) -> dict[str, Any] | None:
     return None if found is None else found.row()
-
-
-def _split(arms: FourArms) -> Gains | None:
-    """The gain without fine-tuning in its two parts: format and skill."""
-    tuned = arms.scores("tuned", NONE)
-    shared = set(arms.zero_shot).intersection(*tuned.values()) if tuned else set()
-    return gains(arms.zero_shot, arms.base.units, tuned) if shared else None
 
 
 def _costs(spec: Spec, results: Results) -> dict[str, float]:
@@ -164,47 +164,35 @@ def _costs(spec: Spec, results: Results) -> dict[str, float]:
 def _findings(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float]) -> list[str]:
     found: list[str] = []
     for model, parts in arms.items():
-        for part, one in reversed(list(parts.items())):
-            found += _of_part(spec, results, model, PARTS[part], one)
-        for name in spec.controls:
-            mean, tuned = (control(results, parts["held_out"], arm) for arm in (name, "tuned"))
-            if mean is not None:
-                found.append(
-                    f"{model}, {CONTROLS[name].title}: {told_score(mean)} on {PARTS['held_out']}, where the tuned "
-                    f"model has {told_score(tuned)}; expected: {CONTROLS[name].expects}."
-                )
-        if model in costs:
-            found.append(f"{model}: one tuning took {100 * costs[model]:.2g}% of the operations of pre-training.")
+        found += [_of_part(spec, f"{model}, {PARTS[part]}", one) for part, one in reversed(list(parts.items()))]
+    for model, parts in arms.items():
+        means = {name: control(results, parts["held_out"], name) for name in spec.controls}
+        if any(means.values()):
+            each = ", ".join(f"{CONTROLS[name].title} {told_score(mean)}" for name, mean in means.items() if mean)
+            found.append(
+                f"{model}, controls on {PARTS['held_out']}: {each}; tuned as it should be "
+                f"{told_score(parts['held_out'].mean('tuned', NONE))}."
+            )
+    if costs:
+        each = ", ".join(f"{model} {100 * share:.2g}%" for model, share in costs.items())
+        found.append(f"One tuning took so much of the operations of pre-training: {each}.")
     return found
 
 
-def _of_part(spec: Spec, results: Results, model: str, part: str, arms: FourArms) -> list[str]:
-    before, after, tasks = arms.gain([NONE]), arms.gain(arms.budgets[1:]), sides(arms.tasks())
-    split = _split(arms)
-    found = (
-        f"{model}, {part}: without fine-tuning {told_score(arms.mean('tuned', NONE))} against "
-        f"{told_score(arms.mean('base', NONE))} of the base at its best ({arms.base.way.replace('_', ' ')}), "
-        f"{told_gain(before)}; after fine-tuning {told_gain(after)} over all budgets. "
-        f"{tasks['gained']} of {sum(tasks.values())} tasks gained over all budgets, {tasks['lost']} lost."
-    )
-    lines = [found]
-    if split is not None:
-        lines.append(f"{model}, {part}: format gain {in_points(split.format)}, skill gain {in_points(split.skill)}.")
-    last = arms.wins_alone()
-    lines.append(
-        f"{model}, {part}: the tuned model without fine-tuning scores above the base fine-tuned on up to {told(last)} "
-        f"(there {told_gain(arms.alone(last))})."
+def _of_part(spec: Spec, named: str, arms: FourArms) -> str:
+    tasks, last = sides(arms.tasks()), arms.wins_alone()
+    alone = (
+        f"As it is, the tuned model scores above the base fine-tuned on up to {told(last)}"
         if last
-        else f"{model}, {part}: the base fine-tuned on {told(spec.budgets[0])} already scores above the tuned model as "
-        f"it is, or no lower ({told_gain(arms.alone(arms.budgets[1]))})."
+        else f"As it is, the tuned model scores no higher than the base fine-tuned on {told(spec.budgets[0])}"
     )
-    if speed := curves.speed(curves.pairs(results, model, arms.part, arms.budgets[-1])):
-        steps = "most never" if speed.tuned_steps is None else f"after {speed.tuned_steps:g} steps"
-        lines.append(
-            f"{model}, {part}, {told(arms.budgets[-1])}: the base arm is at its best after {speed.base_steps:g} steps "
-            f"(median); the tuned arm is there {steps}, in {speed.reached} of {speed.pairs} fine-tunings at all."
-        )
-    return lines
+    return (
+        f"{named}: without fine-tuning {told_score(arms.mean('tuned', NONE))} against "
+        f"{told_score(arms.mean('base', NONE))} of the base at its best ({arms.base.way.replace('_', ' ')}), "
+        f"{told_gain(arms.gain([NONE]))}; after fine-tuning {told_gain(arms.gain(arms.budgets[1:]))}, mean over "
+        f"budgets. Over all budgets {tasks['gained']} of {sum(tasks.values())} tasks gained, {tasks['lost']} lost. "
+        f"{alone} ({told_gain(arms.alone(last or arms.budgets[1]))})."
+    )
 
 
 def _tables(spec: Spec, results: Results, arms: Arms) -> list[Table]:
@@ -221,6 +209,7 @@ def _tables(spec: Spec, results: Results, arms: Arms) -> list[Table]:
             "note": "Without fine-tuning (0) the base stands in its best way.",
         },
         _ways(arms),
+        _speeds(results, arms),
     ]  # fmt: skip
     if spec.suites:
         found.append(_suites(spec, results))
@@ -237,6 +226,23 @@ def _ways(arms: Arms) -> Table:
     ]
     columns = ["model", "targets", *(f"{name.replace('_', ' ')}, %" for name in names)]
     return {"name": "ways", "title": "The base in every way it was asked", "columns": columns, "rows": rows}
+
+
+def _speeds(results: Results, arms: Arms) -> Table:
+    """Steps until the base arm's best, by both arms."""
+    rows: list[Sequence[Cell]] = []
+    for model, parts in arms.items():
+        for part, one in parts.items():
+            for budget in one.budgets[1:]:
+                found = curves.speed(curves.pairs(results, model, part, budget))
+                if found is not None:
+                    reached = f"{found.reached} of {found.pairs}"
+                    rows.append([model, PARTS[part], budget, found.base_steps, found.tuned_steps, reached])
+    columns = ["model", "targets", "rows", "steps, base arm", "steps, tuned arm", "tuned arm gets there"]
+    return {
+        "name": "speeds", "title": "Steps until the best score of the base arm", "columns": columns, "rows": rows,
+        "note": "Medians over tasks and seeds; no number where more than half of the tuned arms never score as much.",
+    }  # fmt: skip
 
 
 def _suites(spec: Spec, results: Results) -> Table:

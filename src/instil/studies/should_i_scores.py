@@ -75,6 +75,10 @@ class FourArms:
         """The mean of those differences."""
         return interval(self.gaps(budgets))
 
+    def format_gaps(self) -> Gaps:
+        """The base in its best way minus the base asked plainly: what asking well gives, without any training."""
+        return differences({0: self.zero_shot}, {0: self.base.units})
+
     def alone(self, budget: str) -> Interval | None:
         """The tuned model without any fine-tuning minus the base fine-tuned on so many rows."""
         return interval(differences(self.scores("base", budget), self.scores("tuned", NONE)))
