@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT
-from tests.studies.tiny_grid import write_world
+from tests.studies.tiny_grid import InlinePool, grid_of, write_world
+
+from instil.studies import engine
 
 SCRIPT = """
 import sys
@@ -25,9 +28,11 @@ from tests.studies.tiny_grid import grid_of
 
 def main():
     world, out = Path(sys.argv[1]), Path(sys.argv[2])
-    tell = lambda progress: print(progress.finished, *(f"{d.run}:{d.phase}:{d.done}" for d in progress.doing), flush=True)
+
+    def tell(progress):
+        print(progress.finished, *(f"{one.run}:{one.phase}:{one.done}" for one in progress.doing), flush=True)
     try:
-        results = carry_out(grid_of(world, seeds=2, max_steps=30), out, workers=2, watch=tell)
+        results = carry_out(grid_of(world, max_steps=30), out, workers=1, watch=tell)
     except Interrupted as stop:
         complain("stopped", str(stop))
         sys.exit(130)
@@ -42,8 +47,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
-def started(world: Path, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(world: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
+    """The study in a process of its own, which ends with the block."""
+    process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(world), str(out)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -51,21 +58,26 @@ def started(world: Path, out: Path) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "INSTIL_CACHE": "off", "PYTHONPATH": str(ROOT)},
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def watched(process: subprocess.Popen[str], until: Callable[[str], bool]) -> str:
     """Wait for a line of progress."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if until(line):
-            return line
-    pytest.fail(f"the study ended first: {process.communicate()[1]}")
+    seen = iter(process.stdout.readline, "")
+    line = next((line for line in seen if until(line)), "")
+    assert line, f"the study ended first: {process.communicate()[1]}"
+    return line
 
 
 def finished(world: Path, out: Path) -> str:
     """Carry the study out to its end; what it said."""
-    process = started(world, out)
-    _, said = process.communicate(timeout=240)
+    with started(world, out) as process:
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     return said
 
@@ -101,22 +113,25 @@ def tuning(line: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
+def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tables of a study that nobody stopped, carried out in this process."""
     out = tmp_path_factory.mktemp("whole")
-    finished(world, out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(engine, "LocalPool", InlinePool)
+        InlinePool.given = []
+        engine.carry_out(grid_of(world, max_steps=30), out, workers=1)
     found = tables(out)
     assert set(found) == {"results.parquet", "results.csv", "items.parquet"}
-    yield found
+    return found
 
 
 def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     world: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    process = started(world, tmp_path)
-    watched(process, tuning)
-    workers = workers_of(process)
-    process.kill()
-    process.wait()
+    with started(world, tmp_path) as process:
+        watched(process, tuning)
+        workers = workers_of(process)
+        process.kill()
     wait_for(lambda: all(is_gone(pid) for pid in workers))  # nobody is left behind
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/asks/*/results.json")}
     assert done
@@ -128,11 +143,11 @@ def test_a_study_that_was_killed_goes_on_and_ends_with_the_same_bytes(
 
 
 def test_ctrl_c_saves_the_step_and_says_how_to_go_on(world: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    process = started(world, tmp_path)
-    watched(process, tuning)
-    workers = workers_of(process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=90)
+    with started(world, tmp_path) as process:
+        watched(process, tuning)
+        workers = workers_of(process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
@@ -148,10 +163,10 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(world: Path, whole: dict[st
 
 
 def test_a_worker_that_is_killed_is_replaced(world: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    process = started(world, tmp_path)
-    watched(process, tuning)
-    os.kill(workers_of(process)[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=240)
+    with started(world, tmp_path) as process:
+        watched(process, tuning)
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "its worker died (signal 9); it is tried once more" in said
     assert tables(tmp_path) == whole
