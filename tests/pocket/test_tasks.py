@@ -82,3 +82,18 @@ def test_a_mixture_asks_for_tuned_chains_in_tuned_frames_alone() -> None:
         prompt = mixture[index]
         assert prompt.task.rpartition("/")[2] in names
         assert prompt.template.startswith("tuned-")
+
+
+def test_targets_hold_the_rows_of_the_collection_and_unseen_rows_that_no_suite_asks() -> None:
+    targets = {one.name: one for one in load_collection("pocket-targets", None)}
+    for one in collection()[::40]:
+        other = targets[one.name]
+        assert other.size == one.size
+        for mine, theirs in zip(one.examples[:5], other.examples[:5], strict=True):
+            assert mine.key == theirs.key
+            assert {**mine.fields, "choices": theirs.fields["choices"]} == theirs.fields
+    for one in held_out_collection()[::20]:
+        rows = targets[one.name].examples[:12]
+        assert not targets[one.name].evaluation_only
+        assert [row.fields["x"] for row in rows] != [row.fields["x"] for row in one.examples[:12]]
+        assert all(row.fields["y"] in row.fields["choices"] for row in rows)  # type: ignore[operator]
