@@ -3,6 +3,7 @@
 #   make quickstart   base against tuned, on tasks seen and never seen: runs/quickstart/report.html
 #   make test         the tests            make soak    the long ones, with full counts
 #   make check        format, lint, types, imports, docs in step
+#   make studies      the studies on the embedded bases: docs/studies (about an hour; studies-quick 10 minutes)
 #   make bench        instil beside its peer, same work, same machine, one run
 
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ PEER_STAMP := $(PEER)/installed.stamp
 unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
-.PHONY: help setup setup-system quickstart pocket-base pocket-ladder test soak check format docs bench bench-peer bench-imports dist clean
+.PHONY: help setup setup-system quickstart studies studies-quick studies-full pocket-base pocket-ladder test soak check format docs bench bench-peer bench-imports dist clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -52,6 +53,22 @@ pocket-ladder: $(STAMP)  ## pre-train bases of 0.3M, 1M and 3M parameters, three
 	@for recipe in recipes/ladder/*.yaml; do out=runs/ladder/$$(basename $$recipe .yaml); \
 	  if [ -e $$out/model/model.safetensors ]; then echo "$$out is finished"; continue; fi; \
 	  $(VENV)/bin/instil pretrain $$recipe --out $$out $$([ -e $$out/fingerprint.json ] && echo --resume); done
+
+# Finished runs are never repeated: run a target again after an interruption, and it goes on.
+studies: $(STAMP)  ## the studies on the embedded bases, as docs/studies shows them (at most 90 minutes on 2 cores)
+	@for question in should-i scaling cot settings; do \
+	  $(VENV)/bin/instil study $$question --preset pocket --out docs/studies/$$question --runs runs/studies; done
+	$(VENV)/bin/instil study overview docs/studies --title "Studies on the embedded bases"
+
+studies-quick: $(STAMP)  ## the same questions, small: runs/studies-quick (at most 10 minutes)
+	@for question in should-i scaling cot settings; do \
+	  $(VENV)/bin/instil study $$question --preset quick --out runs/studies-quick/$$question --runs runs/studies; done
+	$(VENV)/bin/instil study overview runs/studies-quick --title "Small studies on the embedded bases"
+
+studies-full: $(STAMP)  ## the whole grid, every question, three architectures: runs/studies-full (days)
+	@for question in should-i scaling cot settings sources next; do \
+	  $(VENV)/bin/instil study $$question --preset full --out runs/studies-full/$$question --runs runs/studies; done
+	$(VENV)/bin/instil study overview runs/studies-full --title "Studies on the embedded bases, in full"
 
 test: $(STAMP) setup-system  ## the tests, under 15 minutes
 	$(PY) -m pytest -n 2 --durations=10

@@ -122,7 +122,7 @@ def scale_of(
     if kind == "category" or any(isinstance(value, str) for value in [*shown, *named]):
         names = dict.fromkeys(str(value) for value in [*named, *shown])
         return Scale("category", 0, 1, tuple(names) or ("",))
-    numbers = sorted({float(value) for value in [*shown, *named] if is_number(value)})  # type: ignore[arg-type]
+    numbers = sorted({float(value) for value in [*shown, *named] if is_number(value)})
     per_cent = bool(axis.get("percent"))
     if kind in ("log", "symlog"):
         few = sorted({float(value) for value in measured if is_number(value)})  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def say_gain(verdict: Mapping[str, Any]) -> tuple[str, ...]:
     gain = verdict.get("gain", verdict.get("score"))
     if not is_number(gain):
         return ()
-    said = f"{percent(float(gain), digits=1, sign=True)} points"  # type: ignore[arg-type]  # just asked
+    said = f"{percent(float(gain), digits=1, sign=True)} points"
     ends = verdict.get("ci95")
     if ends and all(is_number(end) for end in ends):
         low, high = (percent(end, digits=1, sign=True) for end in ends)

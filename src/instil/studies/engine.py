@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -246,8 +246,8 @@ class _Foreman:
         left = {unit.identity for unit in schedule.left}
         found = sum(len(unit.runs) for identity, unit in units.items() if identity not in left)
 
-        def runs(identities: object) -> int:
-            return sum(len(units[identity].runs) for identity in identities)  # type: ignore[attr-defined]
+        def runs(identities: Iterable[str]) -> int:
+            return sum(len(units[identity].runs) for identity in identities)
 
         doing = tuple(self._doing(worker, unit) for worker, unit in sorted(self.held.items()))
         return Progress(

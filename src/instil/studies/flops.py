@@ -120,19 +120,25 @@ def _attention(model: Any) -> tuple[int, int, int, int]:
         text = config.get_text_config(decoder=True)
         return _layers(text), 0, _width(text), 0
     # asked of the pair itself: what it says of its decoder alone has layers that the pair has not
-    layers = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", None) or _layers(config)
-    encoder = getattr(config, "encoder_layers", None) or _layers(config)
-    return int(layers), int(encoder), _width(config), _width(config)
+    layers = _number(config, "num_decoder_layers", "decoder_layers", "num_hidden_layers", "num_layers")
+    encoder = _number(config, "encoder_layers", "num_layers", "num_hidden_layers")
+    return layers, encoder, _width(config), _width(config)
 
 
 def _layers(config: Any) -> int:
-    return int(getattr(config, "num_hidden_layers", None) or getattr(config, "num_layers", 0))
+    return _number(config, "num_hidden_layers", "num_layers")
 
 
 def _width(config: Any) -> int:
-    heads = int(getattr(config, "num_attention_heads", None) or getattr(config, "num_heads", 1))
-    each = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or int(config.hidden_size) // heads
+    """Heads x the width of each."""
+    heads = _number(config, "num_attention_heads", "num_heads")
+    each = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // heads
     return heads * int(each)
+
+
+def _number(config: Any, *names: str) -> int:
+    """The first of some keys that a configuration has."""
+    return next(int(found) for name in names if (found := getattr(config, name, None)))
 
 
 def tuning_flops(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instil.fingerprint import fingerprint
+from instil.studies.check import refuse_overlap
 from instil.studies.costs import ask_cost, tuning_cost
 from instil.studies.identity import open_ask
 from instil.studies.pretraining import pretraining_flops
@@ -152,6 +153,7 @@ def plan_of(
         InstilError: whatever is wrong with the study, its models, mixtures or suites.
     """
     grid: Grid = question_of(spec.question).grid(spec)
+    refuse_overlap(spec, say)
     data = None if spec.data is None else Path(spec.data).absolute()
     place = runs or (out / "runs" if out is not None else Path(os.devnull) / "runs")
     found = survey(grid, place.absolute(), data=data, threads=spec.threads)

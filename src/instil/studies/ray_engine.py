@@ -47,9 +47,9 @@ class RayPool:
         self.size = size
         self._ray: Any = ray
         self._started = connect(ray, size * threads)
-        takes = {"num_cpus": threads, "num_gpus": 1 if ray.cluster_resources().get("GPU") else 0}
+        takes = {"num_cpus": threads, "num_gpus": 1 if self._ray.cluster_resources().get("GPU") else 0}
         # Tried again by who gives the units, which counts the deaths.
-        remote = ray.remote(max_retries=0, runtime_env={"env_vars": environment(threads)}, **takes)
+        remote = self._ray.remote(max_retries=0, runtime_env={"env_vars": environment(threads)}, **takes)
         self._task = remote(carry_out_unit)
         self._held: dict[Any, int] = {}
 

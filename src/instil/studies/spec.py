@@ -56,6 +56,9 @@ class StudySpec(Section):
     """Groups of those suites whose tasks are trained on."""
     held_out: list[str] = Field(default_factory=list)
     """Groups of those suites that no training sees."""
+    overlap: float = Field(default=0.1, ge=0.0, le=1.0)
+    """The largest share of the held-out items that may stand word for word, with their answer, in rows that are trained
+    on, whatever the template: more is refused. `recipe.mixture.decontaminate` drops such rows."""
     smallest_gain: float = Field(default=0.02, ge=0.0, le=1.0)
     """The smallest gain that would matter, as a share: an interval that lies below it is a "no"."""
     pretraining_tokens: dict[str, int] = Field(default_factory=dict)

@@ -20,6 +20,7 @@ from instil.errors import RunError
 from instil.fingerprint import fingerprint
 from instil.recipe import dump_yaml
 from instil.runs import disk_errors, machine, versions, write_json, write_text
+from instil.studies.check import refuse_overlap
 from instil.studies.progress import Watch, unwatched
 from instil.studies.questions import question_of
 
@@ -65,6 +66,7 @@ def answer(
     begun = time.monotonic()
     question = question_of(spec.question)
     grid = question.grid(spec)
+    overlaps = refuse_overlap(spec, say)
     _begin(spec, out)
     results = carry_out(
         grid,
@@ -82,6 +84,7 @@ def answer(
     report = question.analyse(spec, results)
     report["missing"] = list(dict.fromkeys([*report.get("missing", ()), *missing_lines(results)]))
     report.setdefault("choices", choices(spec))
+    report["method"] = [*report.get("method", ()), *(f"{overlap.told()}." for overlap in overlaps)]
     report["made"] = {
         "command": command,
         "recipe": dump_yaml(spec),

@@ -147,7 +147,9 @@ def _scored(rows: Iterable[dict[str, Any]]) -> Iterator[Scored]:
     """The items put together again: rows of one kind stand one after another."""
     for of, same in groupby(rows, key=lambda row: (row["run"], *(_hashable(row[name]) for name in _OF))):
         held = list(same)
-        yield Scored(*of, tuple(row["item"] for row in held), tuple(row["score"] for row in held))
+        items = tuple(row["item"] for row in held)
+        scores = tuple(row["score"] for row in held)
+        yield Scored(run=of[0], **dict(zip(_OF, of[1:], strict=True)), items=items, scores=scores)
 
 
 def _hashable(value: Any) -> Any:

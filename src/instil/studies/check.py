@@ -1,0 +1,139 @@
+"""Whether what a study calls held out stands in what it trains on, before anything is trained.
+
+    held-out groups of the suites   146 items
+    the base recipe's mixture       268,100 rows, whatever their templates
+    word for word in a row          9 items, 6.2%      of pocket/unseen-skills/does_what 5 of 6, ...
+
+More than the study allows (`overlap`) is refused, with the numbers. Rows are looked at once and what was found is kept
+beside the collections (`INSTIL_CACHE`). Suites that a study draws itself (should-i's test rows) check themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from instil.errors import DataError
+from instil.fingerprint import fingerprint
+from instil.mixtures.dropped import bar
+from instil.runs import write_json
+from instil.tasks import cache as task_cache
+
+if TYPE_CHECKING:
+    from instil.evaluation.suite import Suite
+    from instil.mixtures.mixture import Mixture
+    from instil.studies.spec import StudySpec
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Items of a suite that stand in the rows of a mixture."""
+
+    suite: str
+    items: int
+    """That were looked for."""
+    rows: int
+    """That were looked at."""
+    found: dict[str, int]
+    """By the items' task: how many stand in a row word for word."""
+
+    @property
+    def share(self) -> float:
+        """Of the items."""
+        return sum(self.found.values()) / max(1, self.items)
+
+    def told(self) -> str:
+        """In words."""
+        worst = ", ".join(f"{task} ({count:,})" for task, count in Counter(self.found).most_common(3))
+        return (
+            f"{sum(self.found.values()):,} of {self.items:,} held-out items of {self.suite} ({self.share:.1%}) stand "
+            f"word for word in the {self.rows:,} rows that are trained on" + (f": of {worst}" if worst else "")
+        )
+
+
+def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overlap]:
+    """See that what is called held out is not trained on; what was found, for the page.
+
+    Args:
+        spec: the study.
+        say: is told what was found where the study allows it.
+
+    Raises:
+        DataError: if more held-out items stand in the training rows than the study allows.
+    """
+    found = overlaps(spec)
+    for overlap in found:
+        if overlap.share > spec.overlap:
+            raise DataError(
+                f"{overlap.told()}, and the study allows {spec.overlap:.1%}",
+                remedy=f"Drop such rows with recipe.mixture.decontaminate: [{overlap.suite}], or allow more with "
+                "`overlap`",
+            )
+        if overlap.found:
+            say(f"{overlap.told()}; the study allows {spec.overlap:.1%}")
+    return found
+
+
+def overlaps(spec: StudySpec) -> list[Overlap]:
+    """What stands in the base recipe's mixture, suite by suite; nothing where the study names no held-out groups."""
+    if not spec.held_out or not spec.suites:
+        return []
+    from instil.evaluation.spec import load_suite
+    from instil.evaluation.suite import Suite
+    from instil.experiments.recipe import resolve  # imports torch
+    from instil.mixtures.load import assemble
+
+    data = None if spec.data is None else Path(spec.data)
+    recipe = resolve(spec.recipe_for(spec.models[0], spec.seeds[0]))
+    mixture = assemble(recipe.mixture, data=data)
+    found = []
+    for name in spec.suites:
+        suite = load_suite(name, data)
+        cells = tuple(cell for cell in suite.cells if set(cell.groups) & set(spec.held_out))
+        if cells:
+            found.append(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture))
+    return found
+
+
+def _overlap(suite: Suite, mixture: Mixture) -> Overlap:
+    from instil.evaluation import archive
+
+    tasks: Sequence[Any] = mixture.tasks
+    folder = task_cache.folder()
+    names = [[task.name, task.fingerprint] for task in tasks]
+    mark = fingerprint([suite.fingerprint, names, archive.code()])
+    place = None if folder is None else folder / f"overlap-{mark}.json"
+    if place is not None:
+        with suppress(OSError, ValueError, TypeError):  # damaged: look anew
+            return Overlap(**json.loads(place.read_text("utf-8")))
+    made = _look(suite, tasks)
+    if place is not None:
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, asdict(made))
+    return made
+
+
+def _look(suite: Suite, tasks: Sequence[Any]) -> Overlap:
+    """One pass over all rows."""
+    from instil.evaluation.suite_questions import questions_of
+    from instil.mixtures.leaks import Leaks
+    from instil.mixtures.leaky import leaky_rows
+
+    asked = questions_of(suite)
+    if not asked.questions:
+        return Overlap(suite.name, 0, 0, {})
+    exact: set[int] = set()
+    rows = sum(len(task.examples) + len(task.exemplars or ()) for task in tasks)
+    with bar(rows, f"looking for held-out items of {suite.name}") as progress:
+        for found in leaky_rows(tasks, Leaks(asked.questions), progress=progress):
+            exact |= {leak.question for leak in found.leaks if leak.kind == "exact"}
+    of_task = Counter(asked.questions[number].task for number in exact)
+    return Overlap(suite.name, len(asked.questions), rows, dict(sorted(of_task.items())))
