@@ -63,6 +63,9 @@ class StudySpec(Section):
     """The smallest gain that would matter, as a share: an interval that lies below it is a "no"."""
     pretraining_tokens: dict[str, int] = Field(default_factory=dict)
     """By model: how many tokens it was pre-trained on, to put tuning's cost beside it. The embedded bases know."""
+    notes: list[str] = Field(default_factory=list)
+    """Sentences for the page's method: how a choice of this file came about, such as after a trial. They decide
+    nothing."""
     workers: int | None = Field(default=None, ge=1)
     """Runs at a time; as many as the cores allow by default."""
     threads: int = Field(default=1, ge=1)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 #: Keys of a study file that decide no number of it.
-_DECIDE_NOTHING = frozenset({"name", "workers", "data"})
+_DECIDE_NOTHING = frozenset({"name", "workers", "data", "notes"})
 
 
 def answer(
@@ -84,7 +84,7 @@ def answer(
     report = question.analyse(spec, results)
     report["missing"] = list(dict.fromkeys([*report.get("missing", ()), *missing_lines(results)]))
     report.setdefault("choices", choices(spec))
-    report["method"] = [*report.get("method", ()), *(f"{overlap.told()}." for overlap in overlaps)]
+    report["method"] = [*report.get("method", ()), *spec.notes, *(f"{overlap.told()}." for overlap in overlaps)]
     report["made"] = {
         "command": command,
         "recipe": dump_yaml(spec),
@@ -136,7 +136,7 @@ def study_fingerprint(spec: StudySpec) -> str:
 def choices(spec: StudySpec) -> list[list[str]]:
     """Every key of the study file but its recipe: what was fixed before the first run."""
     plain = spec.model_dump(mode="json")
-    return [[key, _in_words(value)] for key, value in plain.items() if key not in {"recipe", "workers"}]
+    return [[key, _in_words(value)] for key, value in plain.items() if key not in {"recipe", "workers", "notes"}]
 
 
 def _in_words(value: Any) -> str:
