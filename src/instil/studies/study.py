@@ -91,7 +91,11 @@ def answer(
         "fingerprint": study_fingerprint(spec),
         "versions": versions(),
         "machine": ", ".join([*machine().values(), f"{spec.threads} threads a run"]),
-        "phases": {"runs": carried_out - begun, "analysis": time.monotonic() - carried_out},
+        "phases": {
+            "runs": carried_out - begun,
+            "analysis": time.monotonic() - carried_out,
+            "all its runs, one after another, whenever they were made": worked(results),
+        },
         "seconds": time.monotonic() - begun,
         **report.get("made", {}),
     }
@@ -143,6 +147,12 @@ def _in_words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_in_words(item) for item in value) or "none"
     return "default" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def worked(results: Results) -> float:
+    """The seconds that all runs of a study took together, those that lay there from before included."""
+    made = {facts.get("identity", run.key): facts for run in results.runs_asked if (facts := results.facts(run.key))}
+    return sum(float(facts.get("whole_seconds") or 0.0) for facts in made.values())
 
 
 def missing_lines(results: Results) -> list[str]:
