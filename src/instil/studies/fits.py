@@ -307,6 +307,8 @@ def _knees(form: Form, parameters: Floats, smallest: float) -> Floats:
         return np.where(parameters[:, 1] < smallest, 1.0, np.inf)
     _, b, c = parameters.T
     first = np.maximum(b * (1 - 2.0**-c), 0.0)  # what going from 1 to 2 gains
+    if smallest == 0:  # any gain would matter: a curve that rises at all gains for ever
+        return np.where(first > 0, np.inf, 1.0)
     with np.errstate(over="ignore"):
         knees: Floats = np.maximum(1.0, (first / smallest) ** (1 / c))
     return knees

@@ -29,8 +29,15 @@ _SANH = "Sanh et al. 2021 (Multitask Prompted Training)"
 _PEAK, _ENOUGH = 200, 64
 
 
-def claims_of(spec: Spec, lines: Lines, models: Sequence[str]) -> list[Claim]:
-    """All claims; `models` ascend by size."""
+def claims_of(spec: Spec, lines: Lines, models: Sequence[str], known: Sequence[str]) -> list[Claim]:
+    """All claims.
+
+    Args:
+        spec: of the study.
+        lines: its scores.
+        models: whose last one is looked at: the largest.
+        known: those of them whose size is known, ascending by it.
+    """
     largest = models[-1]
     tasks, held_in = lines.get(("tasks", largest, HELD_OUT)), lines.get(("tasks", largest, HELD_IN))
     return [
@@ -38,7 +45,7 @@ def claims_of(spec: Spec, lines: Lines, models: Sequence[str]) -> list[Claim]:
         _knee(tasks),
         _log_linear(spec, tasks),
         _peak(held_in),
-        _larger([lines[key] for key in (("tasks", model, HELD_OUT) for model in models) if key in lines]),
+        _larger([lines[key] for key in (("tasks", model, HELD_OUT) for model in known) if key in lines]),
         _enough(spec, lines.get(("instances", largest, HELD_OUT))),
         _more(
             "More templates for each task raise scores on tasks that were never trained on",
@@ -57,9 +64,15 @@ def _not_tested(claim: str, source: str, lacking: str) -> Claim:
     return _claim(claim, source, "not tested", f"This study does not vary {lacking}.")
 
 
+def _gone(claim: str, source: str) -> Claim:
+    return _claim(claim, source, "not tested", "The runs that it needs are missing.")
+
+
 def _more(claim: str, source: str, line: Line | None, what: str) -> Claim:
-    if line is None or line.gain is None:
+    if line is None:
         return _not_tested(claim, source, f"the number of {what}")
+    if line.gain is None:
+        return _gone(claim, source)
     first, last = line.asked[0], line.asked[-1]
     here = (
         f"{line.model}: {told(line.intervals[first])} with {first}, {told(line.intervals[last])} with {last} {what} "
@@ -70,28 +83,42 @@ def _more(claim: str, source: str, line: Line | None, what: str) -> Claim:
 
 def _knee(line: Line | None) -> Claim:
     claim = "There is a knee: past it, another doubling of the tasks gains less than the first ones did"
-    bend = None if line is None else line.bend()
-    if line is None or bend is None:
+    if line is None or len(line.asked) < 3:
         return _not_tested(claim, _CHUNG, "the number of tasks over three counts or more")
-    shown: Shown = "yes" if bend.high < 0 else "no" if bend.low > 0 else "not shown"
-    middle = line.asked[len(line.asked) // 2]
-    here = f"{line.model}: a doubling from {middle} tasks on gains {told_gain(bend)} more than one up to there."
+    bend = line.bend()
+    if bend is None:
+        return _gone(claim, _CHUNG)
+    first, middle, last = line.asked[0], line.middle, line.asked[-1]
+    early = line.doubling(first, middle)
+    bends = bend.high < 0 and above(early) == "yes"  # what never rose has no knee
+    shown: Shown = "yes" if bends else "no" if bend.low > 0 else "not shown"
+    here = (
+        f"{line.model}: a doubling gains {told_gain(early)} on average from {first} to {middle} "
+        f"tasks, and {told_gain(line.doubling(middle, last))} from {middle} to {last}; the later less the earlier, "
+        f"{told_gain(bend)}."
+    )
     why = "" if shown == "yes" else f"The paper's knee lies at 282 tasks of 1,836; here there are {line.asked[-1]}."
     return _claim(claim, _CHUNG, shown, here, why)
 
 
 def _log_linear(spec: Spec, line: Line | None) -> Claim:
     claim = "Held-out scores rise by the logarithm of the number of tasks: every doubling gains the same"
-    bend = None if line is None else line.bend()
-    if line is None or bend is None:
+    if line is None or len(line.asked) < 3:
         return _not_tested(claim, _LONGPRE, "the number of tasks over three counts or more")
-    same = -spec.smallest_gain < bend.low and bend.high < spec.smallest_gain
-    shown: Shown = "yes" if same else "no" if bend.low > 0 or bend.high < 0 else "not shown"
+    bend = line.bend()
+    if bend is None:
+        return _gone(claim, _LONGPRE)
+    straight = -spec.smallest_gain < bend.low and bend.high < spec.smallest_gain
+    rises = above(line.gain) == "yes"  # a flat line is straight, too
+    shown: Shown = "yes" if straight and rises else "no" if bend.low > 0 or bend.high < 0 else "not shown"
     errors = "; ".join(f"{fit.curve.form} {100 * fit.left_out:.1f}" for fit in line.fits if fit.left_out < 1e9)
-    here = f"{line.model}: late doublings less early ones, {told_gain(bend)} a doubling."
+    here = f"{line.model}: a doubling from {line.middle} tasks on less one up to there, {told_gain(bend)}."
     if errors:
-        here += f" Points off at counts that were left out of the fit: {errors}."
-    why = "It would count as shown only if the two halves could not differ by more than the smallest gain that matters."
+        here += f" Each count predicted from the others, a curve is off by, in points: {errors}."
+    why = (
+        "It counts as shown where scores rise and the two halves differ by less than "
+        f"{100 * spec.smallest_gain:g} points a doubling, interval and all."
+    )
     return _claim(claim, _LONGPRE, shown, here, "" if shown == "yes" else why)
 
 
@@ -112,10 +139,12 @@ def _peak(line: Line | None) -> Claim:
 def _larger(lines: Sequence[Line]) -> Claim:
     claim = "With as many tasks, a larger model scores higher on tasks that were never trained on"
     if len(lines) < 2:
-        return _not_tested(claim, _CHUNG, "the size of the model")
+        return _not_tested(claim, _CHUNG, "the size of the model, as far as sizes are known")
     last = lines[0].asked[-1]
     small, large = lines[0].scores.get(last, {}), lines[-1].scores.get(last, {})
     found = versus(small, large)
+    if found is None:
+        return _gone(claim, _CHUNG)
     here = (
         f"With {last} tasks: {lines[0].model} {told(mean(small))}, {lines[-1].model} {told(mean(large))} "
         f"({told_gain(found)})."
@@ -131,8 +160,10 @@ def _enough(spec: Spec, line: Line | None) -> Claim:
     if len(there) < 2:
         return _claim(claim, _WANG, "not tested", f"The study has not two amounts from {_ENOUGH} rows on.")
     found = versus(line.scores.get(there[0], {}), line.scores.get(there[-1], {}))
-    little: Shown = "not tested"
-    if found is not None:
-        little = "no" if found.low > spec.smallest_gain else "yes" if found.high < spec.smallest_gain else "not shown"
+    if found is None:
+        return _gone(claim, _WANG)
+    little: Shown = "not shown"
+    if found.low > spec.smallest_gain or found.high < spec.smallest_gain:
+        little = "no" if found.low > spec.smallest_gain else "yes"
     here = f"{line.model}: from {there[0]} to {there[-1]} rows a task, {told_gain(found)}."
     return _claim(claim, _WANG, little, here)

@@ -12,7 +12,7 @@ The largest model's held-out tasks carry the verdict, along the first axis: the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Axis,
         Figure,
         FigureRow,
+        Point,
         Reference,
         RowMark,
         Series,
@@ -49,12 +50,21 @@ METHOD = (
     answers, measured on the first prompts before any run). More tasks never mean more training.""",
     """Held-out scores are of tasks that no run was trained on, the same for every run. Held-in scores are of the tasks
     that the run was trained on, so other tasks stand behind them at every count; errors of their curves are taken as
-    apart from count to count.""",
+    apart from count to count. Their intervals are very wide at small counts: a draw has one or a few such tasks, of a
+    few items each, and draws share hardly any. The untuned base is asked all held-in tasks.""",
     """Two curves are fitted to the means by least squares: a + b log2 n, and a - b n^-c with a at most 1. The one that
-    predicts each count better when it is left out of the fit is read. The knee is where one more doubling gains less
+    predicts each count better when it is left out of the fit is read; what the other would say of the next doubling is
+    told beside it, as so few counts hardly tell the two apart. The knee is where one more doubling gains less
     than {smallest} points by the curve. Intervals of curves cover chance in draws and tasks, not another form.""",
     """Tuned models are asked zero-shot and must match exactly. The base stands at its best of zero-shot, few-shot,
     ranking and lenient matching, chosen for it after the fact.""",
+)
+
+
+STRATIFIED = (
+    "Draws are stratified: every cluster gives its share of the tasks, as far as whole tasks allow, the largest first. "
+    "So at fewer tasks than there are clusters all draws begin in the same largest clusters, and intervals there do "
+    "not cover other clusters; at nearly all tasks, draws differ in little but the seed (see the table of the draws)."
 )
 
 
@@ -75,17 +85,21 @@ def report_of(spec: Spec, results: Results) -> StudyReport:
         "title": f"Scaling: {spec.name}",
         "verdict": _verdict(spec, results, lines, models),
         "findings": _findings(spec, results, lines, models),
-        "claims": claims_of(spec, lines, models),
+        "claims": claims_of(spec, lines, models, list(known)),
         "figures": figures,
         "tables": [
             tables.curves(spec, lines),
             tables.scores(spec, lines),
             tables.groups(spec, results),
+            *([tables.draws(spec, results)] if spec.counts else []),
             tables.runs(results),
         ],
-        "method": [" ".join(text.split()).replace("{smallest}", smallest) for text in METHOD],
+        "method": [
+            *(" ".join(text.split()).replace("{smallest}", smallest) for text in METHOD),
+            *([STRATIFIED] if spec.counts and spec.stratified else []),
+        ],
         "choices": choices(spec),
-        "missing": _missing(lines),
+        "missing": _missing(spec, lines),
     }
 
 
@@ -110,7 +124,7 @@ def _verdict(spec: Spec, results: Results, lines: Lines, models: Sequence[str]) 
     )
     if line.fits:
         sentence += f" {_next(line)}"
-    row = verdict_row(gain, spec.smallest_gain)
+    row = _of_draws(verdict_row(gain, spec.smallest_gain))
     return {
         **row,  # type: ignore[typeddict-item]
         "sentence": sentence,
@@ -127,7 +141,7 @@ def _row(spec: Spec, results: Results, line: Line) -> dict[str, object]:
     found: dict[str, object] = {
         "base_at_its_best": None if base is None else base.score,
         "scores": [None if one is None else one.score for one in line.intervals.values()],
-        "gain": None if line.gain is None else line.gain.row(),
+        "gain": None if line.gain is None else _of_draws(line.gain.row()),
     }
     if line.fits:
         best = line.fits[0]
@@ -136,16 +150,21 @@ def _row(spec: Spec, results: Results, line: Line) -> dict[str, object]:
             "formula": best.curve.formula,
             "gain_per_doubling": best.doubling.row(),
             "next_doubling": best.next_doubling.row(),
+            "next_doubling_by_form": {one.curve.form: one.next_doubling.row() for one in line.fits},
             "knee": best.knee(spec.smallest_gain).row(),
         }
     return found
 
 
+def _of_draws(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that says draws for seeds: here each draw has a seed of its own, and an interval covers both."""
+    return {**row, "covers": str(row["covers"]).replace("seed", "draw")}
+
+
 def _next(line: Line) -> str:
-    """What the better curve says of twice as much."""
-    best = line.fits[0]
-    said = f"Going on from {line.asked[-1]} to {2 * line.asked[-1]} would gain {points_of(best.next_doubling)}"
-    return f"{said} by the {best.curve.form} curve."
+    """What the curves say of twice as much, the better one first: the forms part where nothing was measured."""
+    said = [f"{points_of(one.next_doubling)} by the {one.curve.form} curve" for one in line.fits]
+    return f"Going on from {line.asked[-1]} to {2 * line.asked[-1]} would gain {', '.join(said)}."
 
 
 def _findings(spec: Spec, results: Results, lines: Lines, models: Sequence[str]) -> list[str]:
@@ -169,10 +188,13 @@ def _knee_said(fit: Fit, smallest: float, last: int) -> str:
     knee = fit.knee(smallest)
     points = f"{100 * smallest:g} points"
     if knee.value is None or knee.value > 1e6:
-        return f"By that curve a doubling always gains more than {points}."
+        return f"By the {fit.curve.form} curve a doubling always gains more than {points}."
     between = [f"{end:,.0f}" if end is not None and end < 1e6 else "no end" for end in (knee.low, knee.high)]
     where = "beyond what was tried" if knee.value > last else "within what was tried"
-    return f"A doubling gains less than {points} from about {knee.value:,.0f} on [{' to '.join(between)}], {where}."
+    return (
+        f"By the {fit.curve.form} curve a doubling gains less than {points} from about {knee.value:,.0f} on "
+        f"[{' to '.join(between)}], {where}."
+    )
 
 
 def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str], axis: str) -> list[Figure]:
@@ -194,11 +216,12 @@ def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str
                 "kind": "lines",
                 "name": f"{axis}-{part}",
                 "title": f"Scores on {of}, by number of {LABELS[axis]}",
-                "caption": f"Mean over {len(spec.draws)} draws with 95% intervals over draws and tasks, equal steps "
-                "and tokens; dashed, the curve that predicts left-out amounts better, with where it may lie.",
+                "caption": f"Mean {over(spec)}, equal steps and tokens; dashed, the curve that predicts left-out "
+                "amounts better, with where it may lie."
+                + ("" if part == HELD_OUT else " The untuned base is asked all of them, at every count."),
                 "x": x,
                 "y": {"label": "exact match", "percent": True},
-                "series": [_series(line, number) for number, line in enumerate(mine, 1)],
+                "series": [_series(spec, line, number) for number, line in enumerate(mine, 1)],
                 "references": references,
             }
         )
@@ -230,11 +253,25 @@ def _figures_of(spec: Spec, results: Results, lines: Lines, models: Sequence[str
     return figures
 
 
-def _series(line: Line, number: int) -> Series:
+def over(spec: Spec) -> str:
+    """What means and intervals of the figures are over."""
+    if len(spec.draws) == 1:
+        return "of one draw with 95% intervals over tasks, not over draws"
+    return f"over {len(spec.draws)} draws with 95% intervals over draws and tasks"
+
+
+def _point(spec: Spec, line: Line, amount: int, x: float) -> Point:
+    """A mean, which says where draws are lacking."""
+    there = len(line.scores.get(amount, ()))
+    found = point(x, line.intervals[amount])
+    return {**found, "note": f"{there} of {len(spec.draws)} draws"} if 0 < there < len(spec.draws) else found
+
+
+def _series(spec: Spec, line: Line, number: int) -> Series:
     series: Series = {
         "name": line.model,
         "style": number,
-        "points": [point(float(amount), line.intervals[amount]) for amount in line.asked],
+        "points": [_point(spec, line, amount, float(amount)) for amount in line.asked],
     }
     if line.fits:
         best = line.fits[0]
@@ -278,7 +315,7 @@ def _sizes(spec: Spec, lines: Lines, known: dict[str, int]) -> Figure:
         "kind": "lines",
         "name": "sizes",
         "title": "Scores on tasks never trained on, by size of the model",
-        "caption": "A line a number of tasks trained on; equal steps and tokens, 95% intervals over draws and tasks.",
+        "caption": f"A line a number of tasks trained on; mean {over(spec)}, equal steps and tokens.",
         "x": {"label": "parameters", "scale": "log", "ticks": [float(size) for size in known.values()]},
         "y": {"label": "exact match, held-out", "percent": True},
         "series": [
@@ -295,11 +332,15 @@ def _sizes(spec: Spec, lines: Lines, known: dict[str, int]) -> Figure:
     }
 
 
-def _missing(lines: Lines) -> list[str]:
-    """Which points of the figures are not there."""
-    return [
-        f"{axis}-{part}: {model} has no score at {amount} {LABELS[axis]}"
-        for (axis, model, part), line in lines.items()
-        for amount in line.asked
-        if not line.scores.get(amount)
-    ]
+def _missing(spec: Spec, lines: Lines) -> list[str]:
+    """Which points of the figures are not there, or not from every draw."""
+    said = []
+    for (axis, model, part), line in lines.items():
+        for amount in line.asked:
+            there = len(line.scores.get(amount, ()))
+            if there == 0:
+                said.append(f"{axis}-{part}: {model} has no score at {amount} {LABELS[axis]}")
+            elif there < len(spec.draws):
+                draws = f"{there} of {len(spec.draws)} draws"
+                said.append(f"{axis}-{part}: {model} has {draws} at {amount} {LABELS[axis]}")
+    return said

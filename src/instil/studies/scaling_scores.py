@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,8 @@ class Line:
         points = {}
         for amount in there:
             if (one := self.intervals[amount]) is not None:
-                points[float(amount)] = (one.score, (one.high - one.low) / 3.92)
+                # an end that lies at 0 or 1 was cut there, so the wider side tells the error
+                points[float(amount)] = (one.score, max(one.high - one.score, one.score - one.low) / 1.96)
         return means_apart(points)
 
     @property
@@ -81,11 +82,24 @@ class Line:
         """The largest amount minus the smallest, where both were asked the same tasks."""
         return versus(self.scores.get(self.asked[0], {}), self.scores.get(self.asked[-1], {}))
 
+    def doubling(self, start: int, stop: int) -> Interval | None:
+        """What a doubling gains on average from one amount to another; nothing is fitted."""
+        whole = versus(self.scores.get(start, {}), self.scores.get(stop, {}))
+        if whole is None:
+            return None
+        times = math.log2(stop / start)
+        return replace(whole, score=whole.score / times, low=whole.low / times, high=whole.high / times)
+
+    @property
+    def middle(self) -> int:
+        """The amount that parts the first half of the axis from the second."""
+        return self.asked[len(self.asked) // 2]
+
     def bend(self) -> Interval | None:
         """What a doubling gains in the second half of the axis minus what it gains in the first, item by item."""
         if len(self.asked) < 3 or not self.same_tasks:
             return None
-        at = self.asked[0], self.asked[len(self.asked) // 2], self.asked[-1]
+        at = self.asked[0], self.middle, self.asked[-1]
         first, second = 1 / math.log2(at[1] / at[0]), 1 / math.log2(at[2] / at[1])
         low, middle, high = (self.scores.get(amount, {}) for amount in at)
         gaps: dict[int, dict[str, list[float]]] = {}
@@ -144,10 +158,13 @@ def group_scores(spec: Spec, results: Results, model: str, amount: int, group: s
 
 
 def base_best(spec: Spec, results: Results, model: str, part: str) -> Best:
-    """The base in the way that suits it best, of the first suite that has the part."""
+    """The base in the way that suits it best, suite by suite, on all tasks of the part."""
     groups = spec.held_out if part == HELD_OUT else spec.held_in
     found = [best(results, ask_name(suite), groups=groups, model=model, axis=BASE) for suite in spec.suites]
-    return next((one for one in found if one.units), Best("zero_shot", {}, {}))
+    there = [one for one in found if one.units]
+    ways = ", ".join(dict.fromkeys(one.way for one in there)) or "zero_shot"
+    units = {task: items for one in there for task, items in one.units.items()}
+    return Best(ways, units, there[0].ways if there else {})
 
 
 def sizes(spec: Spec, results: Results) -> dict[str, int]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from instil.studies.scaling import Spec
     from instil.studies.table import Results
 
+#: So many clusters are named.
+_FEW = 6
 #: What amounts of an axis are called on figures.
 LABELS = {"tasks": "tasks trained on", "instances": "rows of each task", "templates": "templates of each task"}
 
@@ -89,6 +91,32 @@ def groups(spec: Spec, results: Results) -> Table:
 def _percent(spec: Spec, results: Results, model: str, amount: int, group: str) -> float | None:
     found = group_scores(spec, results, model, amount, group)
     return None if found is None else round(100 * found.score, 1)
+
+
+def draws(spec: Spec, results: Results) -> Table:
+    """How far apart the draws of each count are: an interval over draws of the same tasks covers little but seeds."""
+    cluster_of = {one.task: one.cluster for one in results.scored}
+    rows: list[list[Cell]] = []
+    for count in spec.counts:
+        # the draws are the same for every model, so a run that failed for one is found with another
+        drawn = {
+            run.axes["draw"]: set(names)
+            for run in results.runs(axis="tasks", amount=count)
+            if (names := results.facts(run.key).get("tasks"))
+        }
+        if drawn:
+            union, shared = set.union(*drawn.values()), set.intersection(*drawn.values())
+            clusters = sorted({cluster_of[name] for name in union if name in cluster_of})
+            few = ", ".join(clusters) if len(clusters) <= _FEW else None
+            rows.append([count, len(drawn), len(union), len(shared), len(clusters), few])
+    return {
+        "name": "draws",
+        "title": "How far apart the draws are",
+        "columns": ["tasks", "draws", "different tasks in all", "in every draw", "clusters in all", "which"],
+        "rows": rows,
+        "note": "Clusters are those of tasks that the suites ask. Where draws share their tasks or clusters, intervals "
+        "over draws cover chance in training, and little of which tasks were drawn.",
+    }
 
 
 def runs(results: Results) -> Table:
