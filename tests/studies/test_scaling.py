@@ -15,6 +15,7 @@ from instil.studies.equal_tokens import Lengths, lengths
 from instil.studies.grid import Grid
 from instil.studies.scaling import Spec, analyse, grid
 from instil.studies.spec import presets, read_study
+from instil.studies.study import study_fingerprint
 from instil.studies.table import Missing, Results, Scored
 
 
@@ -178,6 +179,39 @@ def test_a_flat_curve_is_no_yes(spec: Spec, runs: Grid) -> None:
     assert claim(report, "More tasks raise")["shown"] != "yes"
 
 
+def test_a_line_that_is_straight_and_flat_does_not_rise_by_the_logarithm(wide: tuple[Spec, Grid]) -> None:
+    sure = wide[0].model_copy(update={"smallest_gain": 0.2})  # so that the halves differ by less, interval and all
+    report = analyse(sure, answered(*wide, lambda model, amount: 0.4))
+    assert claim(report, "logarithm")["shown"] != "yes"
+    assert claim(report, "knee")["shown"] != "yes"
+
+
+def test_both_forms_tell_the_next_doubling(wide: tuple[Spec, Grid]) -> None:
+    verdict: Any = analyse(wide[0], answered(*wide, rising))["verdict"]
+    assert "by the saturating curve" in verdict["sentence"]
+    assert "by the log-linear curve" in verdict["sentence"]
+    assert set(verdict["by_model"]["pocket"]["next_doubling_by_form"]) == {"saturating", "log-linear"}
+    assert "other draws" in verdict["covers"]
+
+
+def test_the_page_says_how_far_apart_the_draws_are(wide: tuple[Spec, Grid]) -> None:
+    report = analyse(wide[0], answered(*wide, rising))
+    table = next(table for table in report["tables"] if table["name"] == "draws")
+    assert [row[:4] for row in table["rows"]] == [[1, 4, 1, 1], [4, 4, 4, 4], [16, 4, 16, 16], [64, 4, 64, 64]]
+    assert any("stratified" in paragraph for paragraph in report["method"])
+
+
+def test_runs_that_are_missing_are_not_an_axis_that_was_not_varied(spec: Spec, runs: Grid) -> None:
+    gone = tuple(run.key for run in runs if run.axes.get("amount") == 64)
+    report = analyse(spec, answered(spec, runs, rising, without=gone))
+    assert claim(report, "More tasks raise")["here"] == "The runs that it needs are missing."
+
+
+def test_notes_of_a_study_file_decide_nothing(spec: Spec) -> None:
+    assert any("fixed at four after a trial with two" in note for note in spec.notes)
+    assert study_fingerprint(spec) == study_fingerprint(spec.model_copy(update={"notes": []}))
+
+
 def test_the_report_is_plain_json_with_every_figure(spec: Spec, runs: Grid) -> None:
     report = analyse(spec, answered(spec, runs, rising))
     again = json.loads(json.dumps(report, allow_nan=False))
@@ -202,6 +236,7 @@ def test_failed_runs_leave_gaps_that_the_page_names(spec: Spec, runs: Grid) -> N
     gone = ("tasks-16/pocket/draw-0", "tasks-16/pocket/draw-1", "tasks-64/pocket-0.3m/draw-1")
     report = analyse(spec, answered(spec, runs, rising, without=gone))
     assert "tasks-held-out: pocket has no score at 16 tasks trained on" in report["missing"]
+    assert "tasks-held-out: pocket-0.3m has 1 of 2 draws at 64 tasks trained on" in report["missing"]
     held_out: Any = report["figures"][0]
     points = {series["name"]: [point["y"] for point in series["points"]] for series in held_out["series"]}
     assert points["pocket"][2] is None

@@ -143,8 +143,8 @@ class Fit:
 
     def _again(self, stretch: float) -> Floats:
         """The parameters of refits to means with `stretch` times the noise."""
-        values = np.clip(self.means.values + stretch * self.means.noise, 0.0, _CEILING)
-        return _fitted(self.curve.form, np.array(self.means.at), values)
+        # not cut at 0 and 1: a mean that stands at 1 would then only ever be refitted lower
+        return _fitted(self.curve.form, np.array(self.means.at), self.means.values + stretch * self.means.noise)
 
     def _range(self, value: float, drawn: Floats) -> Range:
         low, high = np.quantile(drawn, [0.025, 0.975])

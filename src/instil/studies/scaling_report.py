@@ -63,8 +63,8 @@ METHOD = (
 
 STRATIFIED = (
     "Draws are stratified: every cluster gives its share of the tasks, as far as whole tasks allow, the largest first. "
-    "So at fewer tasks than there are clusters all draws begin in the same largest clusters, and intervals there do "
-    "not cover other clusters; at nearly all tasks, draws differ in little but the seed (see the table of the draws)."
+    "So at fewer tasks than there are clusters every draw begins in the same few clusters, and intervals there do not "
+    "cover others; at nearly all tasks, draws differ in little but the seed (see the table of the draws)."
 )
 
 

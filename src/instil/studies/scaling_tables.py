@@ -50,7 +50,8 @@ def curves(spec: Spec, lines: Lines) -> Table:
         ],
         "rows": rows,
         "note": "Residual and left out: root of the mean square, in points of 100, of the amounts that were fitted, "
-        "and of each predicted from the others. An empty knee: none below a million.",
+        "and of each predicted from the others. Where they are as large as an interval, the form does not fit that "
+        "well, which no interval covers. An empty knee: none below a million; a knee of 1: never gained as much.",
     }
 
 
@@ -133,5 +134,6 @@ def runs(results: Results) -> Table:
         "title": "What each run was tuned on",
         "columns": ["run", "seed", "tasks", "steps", "tokens", "answer tokens", "seconds"],
         "rows": rows,
-        "note": "Tokens hold replayed text too, where the recipe replays some.",
+        "note": "Tokens hold replayed text too, where the recipe replays some. Equal are tokens in all, not those of "
+        "answers, which differ from task to task.",
     }
