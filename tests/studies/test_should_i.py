@@ -12,7 +12,7 @@ from instil.fingerprint import keyed_unit
 from instil.recipe import parse
 from instil.studies.grid import Grid, Run
 from instil.studies.should_i import Spec, analyse, grid
-from instil.studies.should_i_curves import Pair, saved, speed
+from instil.studies.should_i_curves import Pair, sooner, speed
 from instil.studies.should_i_scores import FourArms, averaged, differences, sides
 from instil.studies.spec import presets, read_study
 from instil.studies.table import PER_TOKEN, Missing, Results, Scored
@@ -139,6 +139,8 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
     assert verdict["format_gain"] == pocket["format_gain"]
     assert verdict["models"]["pocket"]["gain"] == verdict["gain"]
     assert pocket["tuned_alone_wins_up_to"] == "16"
+    assert verdict["tuned_alone_wins_up_to"] == {"pocket": "16"}
+    assert verdict["tuned_alone_surely_wins_up_to"] == {"pocket": None}
     assert verdict["n"] == 3 * ITEMS
     assert verdict["tasks"]["gained"] + verdict["tasks"]["unchanged"] == 3
 
@@ -154,6 +156,53 @@ def test_learning_the_format_alone_is_no_gain() -> None:
     verdict = analyse(spec, made_up(spec, chance))["verdict"]
     assert verdict["verdict"] != "yes"
     assert verdict["models"]["pocket"]["held_out"]["format_gain"]["score"] > 0.2
+
+
+def test_a_base_that_fine_tuning_teaches_less_than_it_can_stands_as_it_is() -> None:
+    """16 rows do not teach the form of the answers, which the base has by ranking: no gain of whoever has learned it."""
+    chances = {
+        ("rank", "0"): 0.5,
+        ("tuned", "0"): 0.5,
+        ("tuned", "16"): 0.5,
+        ("base", "all"): 0.8,
+        ("tuned", "all"): 0.8,
+    }
+    spec = spec_of()
+    results = made_up(spec, lambda arm, budget: chances.get((arm, budget), 0.0))
+    arms = FourArms(results, "pocket", "held_out", spec.seeds, ["0", "16", "all"])
+    assert [arms.is_not_helped(budget) for budget in ("16", "all")] == [True, False]
+    assert arms.scores("base", "16") == dict.fromkeys(spec.seeds, arms.base.units)
+    report = analyse(spec, results)
+    assert report["verdict"]["verdict"] == "not shown"
+    assert report["verdict"]["models"]["pocket"]["held_out"]["fine_tuning_does_not_help_the_base"] == ["16"]
+
+
+def test_a_model_whose_runs_failed_is_left_out_and_named() -> None:
+    spec = spec_of(models=["pocket", "pocket-seq2seq"], controls=[])
+    gone = tuple(run.key for run in grid(spec) if run.axes["model"] == "pocket-seq2seq")
+    verdict = analyse(spec, made_up(spec, helps, without=gone))["verdict"]
+    assert (verdict["verdict"], verdict["n"]) == ("yes", 3 * ITEMS)
+    assert verdict["sentence"].endswith(" Nothing is known of pocket-seq2seq.")
+
+
+def test_the_tuned_model_wins_alone_up_to_a_budget_by_its_mean_or_by_its_interval() -> None:
+    table = {("rank", "0"): 0.1, ("base", "16"): 0.1, ("base", "all"): 0.55, ("tuned", "0"): 0.6}
+    spec = spec_of(seeds=[0, 1, 2])
+    results = made_up(spec, lambda arm, budget: table.get((arm, budget), 0.0))
+    arms = FourArms(results, "pocket", "held_out", spec.seeds, ["0", "16", "all"])
+    assert (arms.wins_alone(), arms.wins_alone(surely=True)) == ("all", "16")
+    findings = " ".join(analyse(spec, results)["findings"])
+    assert "is ahead of the base with all rows to fine-tune on" in findings
+    assert "the interval shows it up to 16 rows" in findings
+
+
+def test_a_control_is_compared_with_the_base_at_its_best() -> None:
+    spec = spec_of()
+    harmless = analyse(spec, made_up(spec, helps))["findings"]
+    assert any("tuned on shuffled targets: -" in said and "needs no more" not in said for said in harmless)
+    table = {("rank", "0"): 0.1, ("shuffled-targets", "0"): 0.9}
+    telling = analyse(spec, made_up(spec, lambda arm, budget: table.get((arm, budget), 0.5)))["findings"]
+    assert any("tuned on shuffled targets: +" in said and "needs no more than that" in said for said in telling)
 
 
 def test_harm_is_a_no() -> None:
@@ -222,6 +271,8 @@ def test_curves_say_when_the_best_of_the_base_arm_is_reached() -> None:
     found = speed(pairs)
     assert found is not None
     assert (found.pairs, found.reached, found.base_steps, found.tuned_steps) == (2, 1, 20, None)
-    assert saved(pairs[:1]).score == pytest.approx(1 / 3)  # type: ignore[union-attr]
+    assert [pair.sooner for pair in pairs] == [1, -1]
+    assert sooner(pairs).score == 0  # type: ignore[union-attr]
+    assert Pair("c", 0, base, {0: 0.1, 20: 0.8}).sooner == 0
     assert speed([]) is None
-    assert saved([]) is None
+    assert sooner([]) is None

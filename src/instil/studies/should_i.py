@@ -110,7 +110,7 @@ def grid(spec: Spec) -> Grid:
 
 
 def _of_model(spec: Spec, model: str) -> Iterator[Run]:
-    asked = _ask(spec, list(spec.sources()), trained_on=_tuning(spec, model, spec.seeds[0])["mixture"])
+    asked = _ask(spec, list(spec.sources()), trained_on=tuning_recipe(spec, model, spec.seeds[0])["mixture"])
     probes = Ask(TARGETS + PROBES, held_out={**(asked.held_out or {}), "asked": "probes", "shots": spec.shots})
     more = [base_asks(suite, limit=spec.limit, shots=spec.shots) for suite in spec.suites]
     axes = {"model": model, "budget": "0"}
@@ -125,7 +125,7 @@ def _of_model(spec: Spec, model: str) -> Iterator[Run]:
         yield Run(
             tuned_key(model, seed),
             {**axes, "arm": "tuned", "seed": seed},
-            recipe=_tuning(spec, model, seed),
+            recipe=tuning_recipe(spec, model, seed),
             asks=(asked, *suites),
             keep="model",
         )
@@ -136,7 +136,7 @@ def _of_model(spec: Spec, model: str) -> Iterator[Run]:
         yield Run(
             f"control/{name}/{model}/seed-{seed}",
             {**axes, "arm": name, "seed": seed},
-            recipe=_tuning(spec, model, seed, changes_of(name, spec.recipe)),
+            recipe=tuning_recipe(spec, model, seed, changes_of(name, spec.recipe)),
             asks=(asked,),
         )
     yield from _fine_tunings(spec, model)
@@ -160,7 +160,7 @@ def _fine_tunings(spec: Spec, model: str) -> Iterator[Run]:
                     yield Run(key, axes, recipe, start=tuned_key(model, seed) if arm == "tuned" else "", asks=(asked,))
 
 
-def _tuning(spec: Spec, model: str, seed: int, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def tuning_recipe(spec: Spec, model: str, seed: int, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The instruction tuning, which keeps the test rows of every task out."""
     kept = {"mixture.hold_out.examples": spec.test_rows, "validation.held_out": False}
     return spec.recipe_for(model, seed, {**kept, **(changes or {})})

@@ -41,6 +41,12 @@ class Pair:
         best = max(self.base.values())
         return min((step for step, score in self.tuned.items() if score >= best), default=None)
 
+    @property
+    def sooner(self) -> int:
+        """1 where the tuned arm is there first, 0 where both are at the same step, -1 where it is later or never."""
+        tuned = self.reached_by_tuned
+        return -1 if tuned is None else (tuned < self.reached_by_base) - (tuned > self.reached_by_base)
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -101,17 +107,17 @@ def speed(found: Sequence[Pair]) -> Speed | None:
     )
 
 
-def saved(found: Sequence[Pair]) -> Interval | None:
-    """The share of the steps that the tuned arm saves: where it reaches the base arm's best, against where that did.
+def sooner(found: Sequence[Pair]) -> Interval | None:
+    """How much more often the tuned arm is at the base arm's best sooner than later: 1 always sooner, -1 always later.
 
-    An arm that is never there counts with all its steps. None where there is no pair.
+    Later is also never: how many more steps such an arm would take is not known, so steps are not averaged. The base
+    arm always reaches its own best and the tuned arm need not, so without any difference this lies below zero: a noisy
+    curve speaks for the base. None where there is no pair.
     """
-    gaps: dict[int, dict[str, list[float]]] = {}
+    signs: dict[int, dict[str, list[float]]] = {}
     for pair in found:
-        last = max(pair.base)
-        tuned = last if pair.reached_by_tuned is None else pair.reached_by_tuned
-        gaps.setdefault(pair.seed, {})[pair.task] = [(pair.reached_by_base - tuned) / max(1, last)]
-    return crossed(gaps, least=-1.0) if gaps else None
+        signs.setdefault(pair.seed, {})[pair.task] = [float(pair.sooner)]
+    return crossed(signs, least=-1.0) if signs else None
 
 
 def points(found: Sequence[Pair], arm: str) -> list[dict[str, float]]:

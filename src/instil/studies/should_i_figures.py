@@ -55,7 +55,8 @@ def _budgets(arms: FourArms) -> Figure:
         "name": f"budget-{arms.part.replace('_', '-')}-{_plain(arms.model)}",
         "title": f"{arms.model}: {PARTS[arms.part]}",
         "caption": "Without fine-tuning (0) the base stands at its best of six ways of asking, and the tuned model is "
-        "asked zero-shot. With it, both took the same steps on the same rows. Bars are 95% intervals.",
+        "asked zero-shot. With it, both took the same steps on the same rows; where that leaves the base below its "
+        "best, it stands at its best. Bars are 95% intervals.",
         "x": {"label": "rows of the task fine-tuned on", "scale": "category", "ticks": list(arms.budgets)},
         "y": _SCORE,
         "series": [
@@ -129,7 +130,8 @@ def _curves(spec: Spec, results: Results, model: str, arms: FourArms) -> list[Fi
             "name": f"curves-{_plain(model)}",
             "title": f"{model}: learning curves",
             "caption": f"The test rows of {PARTS[arms.part]}, asked on the way, fine-tuned on "
-            f"{told(spec.budgets[-1])}. Nothing was chosen by these curves. Bars cover other tasks and seeds.",
+            f"{told(spec.budgets[-1])}, rows that a training row repeats included. At step 0 both are asked zero-shot. "
+            "Nothing was chosen by these curves. Bars cover other tasks and seeds.",
             "x": {"label": "steps of fine-tuning", "scale": "linear"},
             "y": _SCORE,
             "series": [

@@ -19,7 +19,7 @@ from instil.studies.best import ask_name, best, gains
 from instil.studies.controls import CONTROLS, why_not
 from instil.studies.intervals import Interval
 from instil.studies.should_i_claims import claims_of
-from instil.studies.should_i_figures import PARTS, Arms, control, figures_of, told
+from instil.studies.should_i_figures import PARTS, Arms, figures_of, told
 from instil.studies.should_i_scores import NONE, FourArms, averaged, interval, of_each_task, of_models, sides
 from instil.studies.study import choices
 from instil.studies.verdict import in_points, verdict_row
@@ -32,16 +32,21 @@ if TYPE_CHECKING:
 METHOD = (
     """Four arms: the base, the instruction-tuned model, and both fine-tuned on one target task at a time, on {budgets}
     of it. Both fine-tuned arms take the same steps with the same rates on the same rows; the rows of a budget lie
-    within those of the next. Another seed tunes anew and draws other rows.""",
+    within those of the next. Steps are as many at every budget{prompts}: few rows come up many times over, and of many
+    only as many are read as the steps take. Another seed tunes anew and draws other rows.""",
     """Every arm answers the same {rows} test rows of a task, which none was trained on: instruction tuning and
     fine-tuning hold the same rows out. Test rows that say what a training row says are not asked.""",
     """Without fine-tuning the base stands at its best of zero-shot, few-shot, ranking by sum and per token, and lenient
-    matching, chosen after the fact for each part of the targets. Tuned and fine-tuned models are asked zero-shot and
-    judged strictly. Format gain is the base's best minus its zero-shot score, skill gain the tuned model's minus the
-    base's best.""",
+    matching, chosen after the fact for each part of the targets. At a budget where fine-tuning leaves it below that, it
+    stands there as if it were not fine-tuned. Both choices favour the base, and intervals do not know of them. Tuned
+    models, fine-tuned or not, are asked zero-shot and judged strictly. Format gain is the base's best minus its
+    zero-shot score, so it is never below zero; skill gain is the tuned model's zero-shot score minus the base's
+    best.""",
     """The verdict is about held-out targets: tuned minus base, each budget and each model weighing alike, no
-    fine-tuning being one of the budgets. Intervals are of 95%, over seeds and tasks at once. A task gained or lost
-    where its own interval, over seeds and rows, leaves out zero.""",
+    fine-tuning being one of the budgets. Intervals are of 95%, over seeds and tasks at once; they say nothing about
+    other models. A task gained or lost where its own interval, over seeds and rows, leaves out zero: of tasks without
+    any effect one in twenty does so by chance. The others count as unchanged, which is to say that no difference can be
+    told on so few rows.""",
     """Nothing was chosen by an outcome: steps, rates, budgets and tasks stand in the study file, and no checkpoint is
     picked by the learning curves.""",
 )
@@ -56,7 +61,12 @@ def report(spec: Spec, results: Results) -> StudyReport:
     }
     costs = _costs(spec, results)
     rows = [told(budget) for budget in spec.budgets]
-    words = {"budgets": f"{', '.join(rows[:-1])} and {rows[-1]}" if rows[1:] else rows[0], "rows": spec.test_rows}
+    steps, each = (spec.fine_tuning.get(key) for key in ("max_steps", "prompts_per_step"))
+    words = {
+        "budgets": f"{', '.join(rows[:-1])} and {rows[-1]}" if rows[1:] else rows[0],
+        "rows": spec.test_rows,
+        "prompts": f", {steps * each:,} prompts together" if steps and each else "",
+    }
     return {
         "question": "Should I instruction-tune before I fine-tune on my task?",
         "title": f"Should I instruction-tune? {spec.name}",
@@ -72,8 +82,10 @@ def report(spec: Spec, results: Results) -> StudyReport:
 
 
 def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float]) -> Verdict:
-    held_out = [parts["held_out"] for parts in arms.values()]
-    found = interval(of_models(held_out))
+    every = {model: parts["held_out"] for model, parts in arms.items()}
+    there = {model: one for model, one in every.items() if one.gaps()}  # a model whose runs failed is left out
+    held_out = list(there.values())
+    found = interval(of_models(held_out)) if there else None
     if found is None:
         return {
             "verdict": "not shown",
@@ -88,14 +100,17 @@ def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float
         f"{answer}: {in_points(found)} on tasks that the mixture does not hold, over all budgets. Without fine-tuning "
         f"it is {_or_not(before)}, after fine-tuning {_or_not(after)}{_after_in_words(after, spec.smallest_gain)}."
     )
+    if row["verdict"] == "yes" and not (after and after.low > 0):
+        sentence += " What speaks for tuning is the use without fine-tuning."
+    if left_out := [model for model in every if model not in there]:
+        sentence += f" Nothing is known of {', '.join(left_out)}."
     more: dict[str, Any] = {
         "format_gain": _row(interval(averaged([one.format_gaps() for one in held_out]))),
         "skill_gain": _row(before),
         "gain_after_fine_tuning": _row(after),
         "tasks": {**tasks, **{f"share_{side}": count / sum(tasks.values()) for side, count in tasks.items()}},
-        "tuned_alone_wins_up_to": {
-            model: one.wins_alone() or "no budget" for model, one in zip(arms, held_out, strict=True)
-        },
+        "tuned_alone_wins_up_to": {model: one.wins_alone() for model, one in there.items()},
+        "tuned_alone_surely_wins_up_to": {model: one.wins_alone(surely=True) for model, one in there.items()},
         "share_of_pretraining_flops": dict(costs),
         "models": {model: _of_model(spec, parts) for model, parts in arms.items()},
     }
@@ -116,7 +131,9 @@ def _of_model(spec: Spec, parts: Mapping[str, FourArms]) -> dict[str, Any]:
                 "gain_after_fine_tuning": _row(one.gain(one.budgets[1:])),
                 "base_way": one.base.way,
                 "tasks": sides(one.tasks()),
-                "tuned_alone_wins_up_to": one.wins_alone() or None,
+                "tuned_alone_wins_up_to": one.wins_alone(),
+                "tuned_alone_surely_wins_up_to": one.wins_alone(surely=True),
+                "fine_tuning_does_not_help_the_base": [b for b in one.budgets[1:] if one.is_not_helped(b)],
             }
             for part, one in parts.items()
         },
@@ -141,12 +158,12 @@ def _row(found: Interval | None) -> dict[str, Any] | None:
 
 def _costs(spec: Spec, results: Results) -> dict[str, float]:
     """Of each model: the operations of one tuning by those of its pre-training, where that is known."""
-    from instil.studies.flops import Matrices, tuning_flops
+    from instil.experiments.recipe import resolve
+    from instil.studies.costs import tuning_shape
     from instil.studies.pretraining import pretraining_flops
-    from instil.studies.should_i import tuned_key
+    from instil.studies.should_i import tuned_key, tuning_recipe
 
     found: dict[str, float] = {}
-    rows = int((spec.recipe.get("tuning") or {}).get("prompts_per_step", 64))
     for model in spec.models:
         facts = results.facts(tuned_key(model, spec.seeds[0]))
         if not facts:
@@ -154,8 +171,9 @@ def _costs(spec: Spec, results: Results) -> dict[str, float]:
         try:
             whole = pretraining_flops(model, tokens=spec.pretraining_tokens.get(model))
             if whole:
-                counted = {"tokens": facts["tokens"], "answer_tokens": facts["answer_tokens"]}
-                found[model] = tuning_flops(Matrices.named(model), rows=rows * facts["steps"], **counted) / whole
+                # Padding and replayed text are in it, as they are in what pre-training took.
+                shape = tuning_shape(resolve(tuning_recipe(spec, model, spec.seeds[0])), model)
+                found[model] = shape.flops_per_token * facts["tokens"] / whole
         except (InstilError, KeyError):
             continue  # the base is no longer where it was: a page can be written without it
     return found
@@ -166,32 +184,51 @@ def _findings(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, floa
     for model, parts in arms.items():
         found += [_of_part(spec, f"{model}, {PARTS[part]}", one) for part, one in reversed(list(parts.items()))]
     for model, parts in arms.items():
-        means = {name: control(results, parts["held_out"], name) for name in spec.controls}
-        if any(means.values()):
-            each = ", ".join(f"{CONTROLS[name].title} {told_score(mean)}" for name, mean in means.items() if mean)
-            found.append(
-                f"{model}, controls on {PARTS['held_out']}: {each}; tuned as it should be "
-                f"{told_score(parts['held_out'].mean('tuned', NONE))}."
-            )
+        found += [_of_control(model, name, parts["held_out"]) for name in spec.controls]
     if costs:
         each = ", ".join(f"{model} {100 * share:.2g}%" for model, share in costs.items())
         found.append(f"One tuning took so much of the operations of pre-training: {each}.")
-    return found
+    return [sentence for sentence in found if sentence]
+
+
+def _of_control(model: str, name: str, arms: FourArms) -> str:
+    """What the tuning does with one thing taken away; empty where it was not made."""
+    over = arms.over_base(name)
+    if over is None:
+        return ""
+    more = " A part of the gain needs no more than that." if over.low > 0 else ""
+    return (
+        f"{model}, {PARTS['held_out']}, {CONTROLS[name].title}: {told_gain(over)} over the base at its best, where "
+        f"tuned as it should be has {told_gain(arms.gain([NONE]))}.{more}"
+    )
 
 
 def _of_part(spec: Spec, named: str, arms: FourArms) -> str:
-    tasks, last = sides(arms.tasks()), arms.wins_alone()
-    alone = (
-        f"As it is, the tuned model scores above the base fine-tuned on up to {told(last)}"
-        if last
-        else f"As it is, the tuned model scores no higher than the base fine-tuned on {told(spec.budgets[0])}"
-    )
+    tasks = sides(arms.tasks())
     return (
         f"{named}: without fine-tuning {told_score(arms.mean('tuned', NONE))} against "
         f"{told_score(arms.mean('base', NONE))} of the base at its best ({arms.base.way.replace('_', ' ')}), "
         f"{told_gain(arms.gain([NONE]))}; after fine-tuning {told_gain(arms.gain(arms.budgets[1:]))}, mean over "
-        f"budgets. Over all budgets {tasks['gained']} of {sum(tasks.values())} tasks gained, {tasks['lost']} lost. "
-        f"{alone} ({told_gain(arms.alone(last or arms.budgets[1]))})."
+        f"budgets. Over all budgets {tasks['gained']} of {sum(tasks.values())} tasks gained, {tasks['lost']} lost, of "
+        f"{tasks['unchanged']} no difference can be told. {_alone(arms)}"
+    )
+
+
+def _alone(arms: FourArms) -> str:
+    """The budget below which the tuned model as it is wins: by the means, and whether the interval says so too."""
+    last = arms.wins_alone()
+    budgets = arms.budgets[1:]
+    if last is None:
+        return (
+            f"As it is, the tuned model scores no higher than the base with {told(budgets[0])} to fine-tune on "
+            f"({told_gain(arms.alone(budgets[0]))})."
+        )
+    sure, beyond = arms.wins_alone(surely=True), budgets[budgets.index(last) + 1 :]
+    ends = f", and not of the one with {told(beyond[0])} ({told_gain(arms.alone(beyond[0]))})" if beyond else ""
+    shown = "" if sure == last else f"; the interval shows it up to {told(sure)}" if sure else "; that is not shown"
+    return (
+        f"As it is, the tuned model is ahead of the base with {told(last)} to fine-tune on "
+        f"({told_gain(arms.alone(last))}{shown}){ends}."
     )
 
 
@@ -206,7 +243,7 @@ def _tables(spec: Spec, results: Results, arms: Arms) -> list[Table]:
     found: list[Table] = [
         {
             "name": "arms", "title": "The four arms", "columns": columns, "rows": rows,
-            "note": "Without fine-tuning (0) the base stands in its best way.",
+            "note": "Without fine-tuning (0) the base stands in its best way, and at no budget below that.",
         },
         _ways(arms),
         _speeds(results, arms),
@@ -241,7 +278,8 @@ def _speeds(results: Results, arms: Arms) -> Table:
     columns = ["model", "targets", "rows", "steps, base arm", "steps, tuned arm", "tuned arm gets there"]
     return {
         "name": "speeds", "title": "Steps until the best score of the base arm", "columns": columns, "rows": rows,
-        "note": "Medians over tasks and seeds; no number where more than half of the tuned arms never score as much.",
+        "note": "Medians over tasks and seeds, of the steps at which scores were taken; no number where more than half "
+        "of the tuned arms never score as much.",
     }  # fmt: skip
 
 

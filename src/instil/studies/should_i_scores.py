@@ -4,11 +4,13 @@
     arms.gain(["16"])         tuned + fine-tuning minus base + fine-tuning, on 16 rows
     arms.gain()               the same over all budgets, none at all (the base at its best) included
     arms.alone("16")          tuned without fine-tuning minus the base fine-tuned on 16 rows
+    arms.wins_alone()         "64": up to there its mean is above zero; surely=True: its whole interval
     arms.tasks()              {"pocket/unseen-skills/with_and": +0.21 [0.09, 0.33], ...}, over all budgets
 
 Arms are compared item by item: every arm answers the same test rows of a task. Over several budgets an item counts with
 the mean of its differences, and a task of a seed that lacks a run at one of them is left out there. Over several models
-likewise.
+likewise. The base stands at its best: without fine-tuning in the way of asking that suits it, and at a budget where
+fine-tuning leaves it below that, as if it were not fine-tuned.
 """
 
 from __future__ import annotations
@@ -53,9 +55,27 @@ class FourArms:
         return self.results.units(suite=TARGETS, model=self.model, groups=self.part, arm="base", budget=NONE)
 
     def scores(self, arm: str, budget: str) -> dict[int, Units]:
-        """An arm at a budget, by seed and task; without fine-tuning the base is at its best."""
+        """An arm at a budget, by seed and task; the base never below its best without fine-tuning."""
         if arm == "base" and budget == NONE:
             return dict.fromkeys(self.seeds, self.base.units) if self.base.units else {}
+        found = self._asked(arm, budget)
+        if arm == "base" and self.is_not_helped(budget):
+            return {seed: {task: self.base.units[task] for task in units} for seed, units in found.items()}
+        return found
+
+    def is_not_helped(self, budget: str) -> bool:
+        """Whether so many rows leave the base below its best without fine-tuning, on the tasks and seeds it has.
+
+        Whoever has rows need not use them. And a base that so few steps do not even teach the form of an answer would
+        make a gain of any tuning that does, with wrong answers too.
+        """
+        trained = self._asked("base", budget)
+        untrained = {seed: {task: self.base.units.get(task, ()) for task in units} for seed, units in trained.items()}
+        if not trained or not all(items for units in untrained.values() for items in units.values()):
+            return False
+        return crossed(untrained).score > crossed(trained).score
+
+    def _asked(self, arm: str, budget: str) -> dict[int, Units]:
         found = by_seed(self.results, suite=TARGETS, model=self.model, groups=self.part, arm=arm, budget=budget)
         return {seed: units for seed, units in found.items() if seed in self.seeds}
 
@@ -87,15 +107,23 @@ class FourArms:
         """The gain of each task by itself."""
         return of_each_task(self.gaps(budgets))
 
-    def wins_alone(self) -> str:
-        """The largest budget up to which the fine-tuned base stays below the tuned model as it is; empty if at none."""
-        last = ""
+    def wins_alone(self, *, surely: bool = False) -> str | None:
+        """The largest budget up to which the fine-tuned base stays below the tuned model as it is; None if at none.
+
+        Args:
+            surely: whether the whole interval has to lie above zero, or the mean alone.
+        """
+        last = None
         for budget in self.budgets[1:]:
             found = self.alone(budget)
-            if found is None or found.score <= 0:
+            if found is None or (found.low if surely else found.score) <= 0:
                 break
             last = budget
         return last
+
+    def over_base(self, arm: str) -> Interval | None:
+        """An arm or a control as it is, minus the base at its best."""
+        return interval(differences(self.scores("base", NONE), self.scores(arm, NONE)))
 
 
 def of_models(arms: Sequence[FourArms], budgets: Sequence[str] | None = None) -> Gaps:
