@@ -115,6 +115,11 @@ def test_a_real_gain_is_found_and_the_claims_with_it(spec: Spec, runs: Grid) -> 
     assert "nothing to lose" in claim(found, "worse at chains")["why"]
 
 
+def test_words_that_help_as_much_without_chains_of_thought_do_not_show_the_claim(spec: Spec, runs: Grid) -> None:
+    found = report(spec, runs, direct=(0.3, 0.05, 0.3, 0.7, 0.8))
+    assert claim(found, "Saying to think")["shown"] == "not shown"
+
+
 def test_no_gain_is_not_sold_as_one(spec: Spec, runs: Grid) -> None:
     alike = (0.5, 0.5, 0.5, 0.5, 0.8)
     assert report(spec, runs, direct=alike, both=alike)["verdict"]["verdict"] != "yes"

@@ -151,6 +151,7 @@ def test_no_gain_and_a_loss_are_told_apart(spec: Spec, runs: Grid) -> None:
     worse = report(spec, runs, lambda arm, setting: 0.1 if arm == "few-shot 50%" else 0.6)
     assert worse["verdict"]["verdict"] == "no"
     assert claim(worse, "Any share of few-shot")["shown"] == "no"
+    assert "The lowest and the highest: " in claim(worse, "Any share of few-shot")["here"]
 
 
 def test_more_templates_and_shares_are_compared_the_right_way_round(spec: Spec, runs: Grid) -> None:

@@ -79,9 +79,9 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
     answer = decide(found, spec.smallest_gain)
     head = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[answer]
     sentence = (
-        f"{head}: chains of thought in the mixture are worth {because(found, spec.smallest_gain)}, on unseen reasoning "
-        f"tasks: {told(mean(both))} tuned on both and asked for the steps, {told(mean(without))} tuned on answers "
-        "alone and asked for the answer."
+        f"{head}: on unseen reasoning tasks, chains of thought in the mixture are worth "
+        f"{because(found, spec.smallest_gain)}. Tuned on both and asked for the steps: {told(mean(both))}; tuned on "
+        f"answers alone and asked for the answer: {told(mean(without))}."
     )
     at_best = mean(for_each(spec.seeds[:1], scores.best_of_base(part, "steps").units))
     row: dict[str, Any] = {

@@ -56,17 +56,25 @@ def _mixed(spec: Spec, scores: Scores) -> Claim:
         for level in mixed
         for end in ends
     }
-    beaten = sum(1 for gain in found.values() if gain is not None and gain.low > 0)
-    lost = sum(1 for gain in found.values() if gain is not None and gain.high < 0)
-    words = "; ".join(f"{level} less {end}, {way} {told_gain(gain)}" for (way, level, end), gain in found.items())
+    there = {key: gain for key, gain in found.items() if gain is not None}
+    beaten = sum(gain.low > 0 for gain in there.values())
+    lost = sum(gain.high < 0 for gain in there.values())
+    ordered = sorted(there, key=lambda key: there[key].score)
+    extremes = [
+        f"{level} less {end}, asked {way}: {told_gain(there[way, level, end])}"
+        for way, level, end in dict.fromkeys([*ordered[:1], *ordered[-1:]])
+    ]
     tested = len(ends) == 2 and bool(mixed)
     return {
         "claim": "Any share of few-shot prompts from 10% to 90% beats none and all, asked zero-shot and asked few-shot",
         "source": FLAN.format("on mixed prompt settings"),
         "shown": together([above(gain) for gain in found.values()]) if tested else "not tested",
-        "here": f"Of {len(found)} differences {beaten} lie above zero and {lost} below: {words}." if found else "",
-        "why": f"At this scale worked examples are {spec.shots} more short questions of the same form; what they "
-        "cost in prompts a step may weigh more than what they show."
+        "here": f"Of {len(there)} differences (a share that mixes less an end, each way of asking) the intervals of "
+        f"{beaten} lie above zero and of {lost} below. The lowest and the highest: {'; '.join(extremes)}."
+        if there
+        else "",
+        "why": f"At equal tokens a prompt with {spec.shots} worked examples takes the place of several without; what "
+        "that costs may weigh more than what the examples show."
         if tested and lost
         else "",
     }
@@ -80,7 +88,7 @@ def _inverted(spec: Spec, scores: Scores) -> Claim:
         "source": FLAN.format("on input inversion"),
         "shown": _shown(gains),
         "here": _said("With inverted prompts, less without, unseen tasks", gains),
-        "why": "Many questions have the same answer here, so what an inverted prompt asks for cannot be known from it."
+        "why": "Where many questions have the same answer, what an inverted prompt asks for cannot be known from it."
         if _shown(gains) in ("no", "not shown")
         else "",
     }
@@ -98,7 +106,7 @@ def _balanced(spec: Spec, scores: Scores) -> Claim:
         "source": FLAN.format("on balancing"),
         "shown": _shown(gains),
         "here": _said("The recipe's own shares, less shares by size, unseen tasks", gains),
-        "why": "The sizes of the tasks here are nearly balanced as they are."
+        "why": "Where tasks are of about the same size, there is little to balance."
         if _shown(gains) in ("no", "not shown")
         else "",
     }

@@ -74,8 +74,8 @@ def _verdict(spec: Spec, scores: Scores) -> Verdict:
     head = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[answer]
     by_way = {way: scores.gain(level.arm, part, way) for way in _BOTH}
     sentence = (
-        f"{head}: worked examples in {level.name} of the prompts, against none, are worth "
-        f"{because(found, spec.smallest_gain)}, on unseen tasks, zero-shot and few-shot questions together."
+        f"{head}: on unseen tasks, zero-shot and few-shot questions together, worked examples in {level.name} of the "
+        f"prompts are worth, against none, {because(found, spec.smallest_gain)}."
     )
     row: dict[str, Any] = {
         **verdict_row(found, spec.smallest_gain),
