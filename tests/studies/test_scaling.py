@@ -101,7 +101,7 @@ def test_rows_and_templates_are_axes_too() -> None:
         ("instances=[4,5000]", "5,000 are asked for, and the largest of 68 tasks has 2,000 rows"),
         ("templates=[1,40]", "40 are asked for, and no task has more than 12 templates"),
         ("held_out=[unseen_skils]", "no suite of the study has a group 'unseen_skils'"),
-        ("held_out=[]", "the study has no held_out"),
+        ("held_out=[]", "has no held_out, so nothing would tell"),
         ("recipe.mixture.subset={tasks: 4}", "has a subset of its own"),
     ],
 )

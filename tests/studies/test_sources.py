@@ -93,6 +93,9 @@ def test_nothing_but_failures_still_gives_a_report() -> None:
         ("add_to=[lists, language, knowledge, compositions]", "nothing is left to add"),
         ("diversity.sets=[[30, 2], [4, 2]]", "30 clusters of 2 tasks each are asked for"),
         ("suites=[]", "asks nothing"),
+        ("held_out=[]", "has no held_out"),
+        ("held_out=[unseen_skils]", "no suite of the study has a group 'unseen_skils'"),
+        ("models=[pocket,pocket-0.3m]", "asks of one model at a time, and models lists 2"),
     ],
 )
 def test_a_plan_that_cannot_be_met_is_refused(assignment: str, told: str) -> None:

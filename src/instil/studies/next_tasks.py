@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from instil.errors import RecipeError
 from instil.recipe import Section
 from instil.reports.study_report import Claim, Figure, FigureRow, RowMark, StudyReport, Table, Verdict
 from instil.studies.advice import advised, beginning, chosen
@@ -31,6 +30,7 @@ from instil.studies.intervals import Interval, crossed
 from instil.studies.set_prediction import NAMES
 from instil.studies.sources import Feature
 from instil.studies.spec import StudySpec
+from instil.studies.suite_groups import check_groups
 from instil.studies.table import Results
 from instil.studies.task_pool import TaskPool, open_pool
 from instil.studies.verdict import because, in_points, verdict_row
@@ -53,7 +53,9 @@ class DrawnHave(Section):
 
 
 class Spec(StudySpec):
-    """A study of what to add, of one model."""
+    """A study of what to add. It is of one model: `models` (or `--model`) names one, and another model is another
+    study.
+    """
 
     have: list[str] = Field(default_factory=list)
     """What is trained on already: names of tasks, clusters or collections, or patterns."""
@@ -92,10 +94,9 @@ def grid(spec: Spec) -> Grid:
     """The runs.
 
     Raises:
-        RecipeError: if the tasks at hand do not suffice, with the numbers.
+        RecipeError: if the tasks at hand do not suffice, with the numbers, or nothing is asked that is held out.
     """
-    if not spec.suites:
-        raise RecipeError(f"study {spec.name} asks nothing", remedy="List the suites to ask under `suites`")
+    check_groups(spec)
     pool = open_pool(spec)
     model = spec.models[0]
     base = tuple(ask for suite in spec.suites for ask in base_asks(suite, limit=spec.limit))

@@ -26,6 +26,7 @@ from instil.studies.best import ask_name, base_asks
 from instil.studies.equal_tokens import lengths
 from instil.studies.grid import Ask, Grid, Run
 from instil.studies.spec import StudySpec
+from instil.studies.suite_groups import check_groups
 
 if TYPE_CHECKING:
     from instil.reports.study_report import StudyReport
@@ -91,7 +92,7 @@ def grid(spec: Spec) -> Grid:
             group is in no suite.
     """
     _check_recipe(spec)
-    _check_groups(spec)
+    check_groups(spec, spec.also)
     _check_amounts(spec)
     runs = [
         Run(
@@ -160,23 +161,6 @@ def _check_recipe(spec: Spec) -> None:
             f"source {limited[0].get('collection')!r} of the recipe has its own limit, so instances would not vary",
             remedy="Take its limit out, or instances out of the study",
         )
-
-
-def _check_groups(spec: Spec) -> None:
-    """Refuse groups that no suite has, and a study that asks nothing held out."""
-    from instil.evaluation.spec import load_suite
-
-    if not spec.suites or not spec.held_out:
-        lacking = "suites" if not spec.suites else "held_out"
-        raise RecipeError(f"the study has no {lacking}", remedy="Name suites, and groups of them under held_out")
-    data = None if spec.data is None else Path(spec.data)
-    there = {group for suite in spec.suites for cell in load_suite(suite, data).cells for group in cell.groups}
-    for group in (*spec.held_in, *spec.held_out, *spec.also):
-        if group not in there:
-            raise RecipeError(
-                f"no suite of the study has a group {group!r}",
-                remedy=f"Their groups are {', '.join(sorted(there)) or '(none)'}",
-            )
 
 
 def _check_amounts(spec: Spec) -> None:

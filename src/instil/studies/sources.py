@@ -27,6 +27,7 @@ from instil.studies.best import ask_name, base_asks
 from instil.studies.grid import Ask, Grid, Run
 from instil.studies.prediction import SHUFFLES
 from instil.studies.spec import StudySpec
+from instil.studies.suite_groups import check_groups
 from instil.studies.table import Results
 from instil.studies.task_pool import TaskPool, open_pool
 
@@ -60,7 +61,9 @@ class DiversitySpec(Section):
 
 
 class Spec(StudySpec):
-    """A study of sources and diversity, of one model."""
+    """A study of sources and diversity. It is of one model: `models` (or `--model`) names one, and another model is
+    another study.
+    """
 
     parts: dict[str, list[str]] = Field(default_factory=dict)
     """The parts of the mixture by name: names of tasks, clusters or collections, or patterns; each cluster is a part
@@ -81,12 +84,12 @@ def grid(spec: Spec) -> Grid:
     """The runs.
 
     Raises:
-        RecipeError: if a part fits no task, two parts share one, or the tasks do not suffice for the sets.
+        RecipeError: if a part fits no task, two parts share one, the tasks do not suffice for the sets, or nothing is
+            asked that is held out.
     """
+    check_groups(spec)
     pool = open_pool(spec)
     parts = parts_of(spec, pool)
-    if not spec.suites:
-        raise RecipeError(f"study {spec.name} asks nothing", remedy="List the suites to ask under `suites`")
     model = spec.models[0]
     base = tuple(ask for suite in spec.suites for ask in base_asks(suite, limit=spec.limit))
     runs = [Run(f"base/{model}", _axes(spec, "base"), model=model, asks=base)]
