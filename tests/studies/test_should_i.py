@@ -159,14 +159,9 @@ def test_learning_the_format_alone_is_no_gain() -> None:
 
 
 def test_a_base_that_fine_tuning_teaches_less_than_it_can_stands_as_it_is() -> None:
-    """16 rows do not teach the form of the answers, which the base has by ranking: no gain of whoever has learned it."""
-    chances = {
-        ("rank", "0"): 0.5,
-        ("tuned", "0"): 0.5,
-        ("tuned", "16"): 0.5,
-        ("base", "all"): 0.8,
-        ("tuned", "all"): 0.8,
-    }
+    """16 rows do not teach the form of the answers, which ranking gives the base: no gain of who has learned it."""
+    right = {"0": 0.5, "16": 0.5, "all": 0.8}
+    chances = {("rank", "0"): 0.5, ("base", "all"): 0.8, **{("tuned", rows): right[rows] for rows in right}}
     spec = spec_of()
     results = made_up(spec, lambda arm, budget: chances.get((arm, budget), 0.0))
     arms = FourArms(results, "pocket", "held_out", spec.seeds, ["0", "16", "all"])
