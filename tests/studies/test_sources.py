@@ -35,6 +35,7 @@ def test_more_clusters_that_help_are_a_yes_and_clusters_that_do_nothing_are_not(
     assert helps["verdict"]["verdict"] == "yes"
     assert helps["verdict"]["gain"] == pytest.approx(0.3, abs=0.06)
     assert "draws" in helps["verdict"]["covers"]
+    assert helps["verdict"]["n"] == 12 * 20, "12 held-out tasks of 20 items, each counted once whatever the pairs"
     assert nothing["verdict"]["verdict"] != "yes"
     assert next(claim["shown"] for claim in nothing["claims"]) != "yes"
     json.dumps(helps)

@@ -42,7 +42,11 @@ def _verb(question: str) -> Callable[..., None]:
         ] = False,
         models: Annotated[
             list[str] | None,
-            typer.Option("--model", "-m", help="Ask it of this model instead of the file's; several: of each."),
+            typer.Option(
+                "--model",
+                "-m",
+                help="Ask it of this model instead of the file's; several: of each (sources, next: one).",
+            ),
         ] = None,
         data: Annotated[Path | None, typer.Option(help="Root of the data that the study's paths start from.")] = None,
         assignments: Annotated[

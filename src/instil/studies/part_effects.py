@@ -73,7 +73,10 @@ def effects(spec: Spec, results: Results, pool: TaskPool, parts: Mapping[str, Se
     return Effects(verdict, findings, [_claim(spec, left)] if spec.leave_out else [], figures, tables)
 
 
-_AXIS = "Bars are 95% intervals over seeds, tasks and items, as far as there are several."
+_AXIS = (
+    "Its own tasks are those of the part, and held-out ones of clusters that are wholly in it; held-out tasks are "
+    "those of other clusters. Bars are 95% intervals over seeds, tasks and items, as far as there are several."
+)
 _LEFT_CAPTION = f"The score of the whole mixture, less that of the mixture without the part. {_AXIS}"
 
 

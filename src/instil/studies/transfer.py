@@ -78,7 +78,7 @@ def _sentence(
     bests = [value for value in at_best.values() if value is not None]
     sentence = (
         f"A model that was trained on one of {len(away)} clusters alone scores {100 * mean.score:.1f}% "
-        f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}] on the others"
+        f"[{100 * mean.low:.1f}, {100 * mean.high:.1f}, over clusters trained on and clusters asked] on the others"
     )
     sentence += f" and {100 * sum(home) / len(home):.1f}% on its own" if home else ""
     return sentence + (f"; the base at its best has {100 * sum(bests) / len(bests):.1f}%." if bests else ".")
