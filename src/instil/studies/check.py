@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ class Overlap:
     """That were looked at."""
     found: dict[str, int]
     """By the items' task: how many stand in a row word for word."""
+    given: str = ""
+    """What the study calls the suite: the name or the path that `decontaminate` takes."""
 
     @property
     def share(self) -> float:
@@ -73,7 +75,7 @@ def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overla
         if overlap.share > spec.overlap:
             raise DataError(
                 f"{overlap.told()}, and the study allows {spec.overlap:.1%}",
-                remedy=f"Drop such rows with recipe.mixture.decontaminate: [{overlap.suite}], or allow more with "
+                remedy=f"Drop such rows with recipe.mixture.decontaminate: [{overlap.given}], or allow more with "
                 "`overlap`",
             )
         if overlap.found:
@@ -98,7 +100,7 @@ def overlaps(spec: StudySpec) -> list[Overlap]:
         suite = load_suite(name, data)
         cells = tuple(cell for cell in suite.cells if set(cell.groups) & set(spec.held_out))
         if cells:
-            found.append(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture))
+            found.append(replace(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture), given=name))
     return found
 
 
