@@ -86,13 +86,27 @@ def test_a_complete_table_gives_the_mean_squares_of_the_analysis_of_variance() -
 
 
 def test_one_seed_gives_what_its_own_evaluation_gives_and_says_so() -> None:
-    items = {"a": [1.0, 0.0, 1.0], "b": [0.0, 0.0, 1.0, 0.0], "c": [1.0, 1.0]}
+    items = {str(task): [1.0] * task + [0.0] * (9 - task) for task in range(9)}
     found, alone = crossed({4: items}), mean_over_tasks(items)
-    assert (found.score, found.low, found.high, found.n) == (alone.score, alone.low, alone.high, 9)
-    assert found.words == "covers other tasks and items, not other seeds (1 seed, 3 tasks, 9 items)"
+    assert (found.score, found.low, found.high, found.n) == (alone.score, alone.low, alone.high, 81)
+    assert found.words == "covers other tasks and items, not other seeds (1 seed, 9 tasks, 81 items)"
     base = {task: [0.0] * len(values) for task, values in items.items()}
     gain = paired(base, items).difference
     assert crossed_gain({4: base}, {4: items}).low == gain.low
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4, 6])
+def test_few_tasks_of_one_seed_do_not_say_yes_because_all_of_them_happen_to_gain(tasks: int) -> None:
+    said = [decide(one, 0.02) for one in many(250, seeds=1, tasks=tasks, effect=0.0, seed_sd=0.0, task_sd=0.1)]
+    assert said.count("yes") / len(said) <= 0.05
+
+
+def test_three_tasks_that_gain_a_little_and_much_may_be_chance() -> None:
+    found = crossed_gain(
+        {0: dict.fromkeys("abc", [0.0] * 10)}, {0: {"a": [0.1] * 10, "b": [0.3] * 10, "c": [0.9] * 10}}
+    )
+    assert found.low < 0 < 0.9 < found.high == 1
+    assert found.covers == ("tasks", "items")
 
 
 def test_one_task_is_crossed_by_its_items() -> None:
