@@ -56,22 +56,22 @@ def _mixed(spec: Spec, scores: Scores) -> Claim:
         for level in mixed
         for end in ends
     }
-    there = {key: gain for key, gain in found.items() if gain is not None}
-    beaten = sum(gain.low > 0 for gain in there.values())
-    lost = sum(gain.high < 0 for gain in there.values())
-    ordered = sorted(there, key=lambda key: there[key].score)
+    known = {key: gain for key, gain in found.items() if gain is not None}
+    beaten = sum(gain.low > 0 for gain in known.values())
+    lost = sum(gain.high < 0 for gain in known.values())
+    ordered = sorted(known, key=lambda key: known[key].score)
     extremes = [
-        f"{level} less {end}, asked {way}: {told_gain(there[way, level, end])}"
-        for way, level, end in dict.fromkeys([*ordered[:1], *ordered[-1:]])
+        f"{share} less {other}, asked {way}: {told_gain(known[way, share, other])}"
+        for way, share, other in dict.fromkeys([*ordered[:1], *ordered[-1:]])
     ]
     tested = len(ends) == 2 and bool(mixed)
     return {
         "claim": "Any share of few-shot prompts from 10% to 90% beats none and all, asked zero-shot and asked few-shot",
         "source": FLAN.format("on mixed prompt settings"),
         "shown": together([above(gain) for gain in found.values()]) if tested else "not tested",
-        "here": f"Of {len(there)} differences (a share that mixes less an end, each way of asking) the intervals of "
+        "here": f"Of {len(known)} differences (a share that mixes less an end, each way of asking) the intervals of "
         f"{beaten} lie above zero and of {lost} below. The lowest and the highest: {'; '.join(extremes)}."
-        if there
+        if known
         else "",
         "why": f"At equal tokens a prompt with {spec.shots} worked examples takes the place of several without; what "
         "that costs may weigh more than what the examples show."
