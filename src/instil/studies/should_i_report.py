@@ -47,6 +47,9 @@ METHOD = (
     other models. A task gained or lost where its own interval, over seeds and rows, leaves out zero: of tasks without
     any effect one in twenty does so by chance. The others count as unchanged, which is to say that no difference can be
     told on so few rows.""",
+    """What is compared is tuning and no tuning, not equal training: the tuned arm has taken its steps besides those of
+    fine-tuning, and of tasks of the mixture it has read rows before. Controls are asked without fine-tuning alone, so
+    after fine-tuning a gain may come from more training of any kind.""",
     """Nothing was chosen by an outcome: steps, rates, budgets and tasks stand in the study file, and no checkpoint is
     picked by the learning curves.""",
 )
@@ -216,15 +219,17 @@ def _of_part(spec: Spec, named: str, arms: FourArms) -> str:
 
 def _alone(arms: FourArms) -> str:
     """The budget below which the tuned model as it is wins: by the means, and whether the interval says so too."""
-    last = arms.wins_alone()
-    budgets = arms.budgets[1:]
+    last, budgets = arms.wins_alone(), arms.budgets[1:]
+    if arms.alone(budgets[0]) is None:
+        return f"How the tuned model as it is does beside a base with {told(budgets[0])} of the task is not known."
     if last is None:
         return (
             f"As it is, the tuned model scores no higher than the base with {told(budgets[0])} to fine-tune on "
             f"({told_gain(arms.alone(budgets[0]))})."
         )
     sure, beyond = arms.wins_alone(surely=True), budgets[budgets.index(last) + 1 :]
-    ends = f", and not of the one with {told(beyond[0])} ({told_gain(arms.alone(beyond[0]))})" if beyond else ""
+    then = arms.alone(beyond[0]) if beyond else None
+    ends = f", and not of the one with {told(beyond[0])} ({told_gain(then)})" if then else ""
     shown = "" if sure == last else f"; the interval shows it up to {told(sure)}" if sure else "; that is not shown"
     return (
         f"As it is, the tuned model is ahead of the base with {told(last)} to fine-tune on "
