@@ -1,6 +1,7 @@
 """What a study would take, before its first run: `--plan`.
 
     should-i-quick: 61 runs, 4 of them there already
+      1 model, 4 arms, 2 seeds
       base/pocket ...
       instruction tuning   5 runs, 1,500 steps     1.1e+13 FLOPs   0:02:10
       asking              57 asks, 8,120 prompts   3.0e+11 FLOPs   0:03:02
@@ -14,17 +15,20 @@ of run (`costs`); what is asked is timed with the model before tuning, which may
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instil.fingerprint import fingerprint
 from instil.studies.check import refuse_overlap
 from instil.studies.costs import ask_cost, tuning_cost
+from instil.studies.grid import Ask
 from instil.studies.identity import open_ask
 from instil.studies.pretraining import pretraining_flops
 from instil.studies.questions import question_of
@@ -32,7 +36,8 @@ from instil.studies.schedule import Schedule
 from instil.studies.units import Unit, survey
 
 if TYPE_CHECKING:
-    from instil.studies.grid import Ask, Grid
+    from instil.evaluation.suite import Suite
+    from instil.studies.grid import Grid
     from instil.studies.spec import StudySpec
 
 Say = Callable[[str], None]
@@ -45,6 +50,10 @@ _BYTES_PER_RUN = 40_000
 _CHECKPOINTS = 2 * 3
 #: Weights of so many bytes stay (`execute`).
 _SMALL = 16 << 20
+#: The axes that a plan counts: what is asked, and what varies by chance.
+_COUNTED = ("model", "arm", "seed", "draw")
+#: Units between two lines that say what is being measured: most are of a kind that was measured before.
+_SAID_EVERY = 200
 #: What loading a model for an ask takes, and a worker's start.
 _OPENING_SECONDS, _START_SECONDS = 0.3, 6.0
 
@@ -76,6 +85,8 @@ class StudyPlan:
     there: int
     """Runs that are done already."""
     workers: int
+    varied: dict[str, int] = field(default_factory=dict)
+    """Axis -> how many different values its runs have."""
     tuning: dict[str, Work] = field(default_factory=lambda: defaultdict(Work))
     """By the first part of the runs' keys: `tuned`, `fine`, `control`."""
     asking: Work = field(default_factory=Work)
@@ -100,6 +111,8 @@ class StudyPlan:
         """The plan for people."""
         there = f", {self.there:,} of them there already" if self.there else ""
         said = [f"{self.name}: {self.runs:,} runs{there}"]
+        if told := ", ".join(f"{count:,} {axis}{'s' if count > 1 else ''}" for axis, count in self.varied.items()):
+            said.append(f"  {told}")
         for kind, work in self.tuning.items():
             said.append(
                 f"  tuning, {kind}: {work.runs:,} runs, {work.amount:,} steps, {work.flops:.2g} FLOPs, "
@@ -161,12 +174,14 @@ def plan_of(
     plan = StudyPlan(
         spec.name, len(grid), len(grid) - sum(len(unit.runs) for unit in left), _workers(spec, workers, len(left))
     )
+    plan.varied = _varied(grid)
     for model in spec.models:
         plan.pretraining[model] = pretraining_flops(model, tokens=spec.pretraining_tokens.get(model))
     seconds: dict[str, float] = {}
     sizes: dict[str, float] = {}
     for number, unit in enumerate(left):
-        say(f"measuring {unit.key} ({number + 1:,} of {len(left):,})") if number % 25 == 0 else None
+        if number % _SAID_EVERY == 0:
+            say(f"measuring {unit.key} ({number + 1:,} of {len(left):,})")
         root = root_of(unit, found.units)
         sizes.setdefault(root, _weights(root))
         seconds[unit.identity] = _add(plan, unit, root, spec, data)
@@ -179,6 +194,12 @@ def plan_of(
         plan.seconds = Schedule(left, seconds).seconds_left(plan.workers) + _START_SECONDS
     plan.peak_bytes = plan.disk_bytes + round(plan.workers * _CHECKPOINTS * max(sizes.values(), default=0.0))
     return plan
+
+
+def _varied(grid: Grid) -> dict[str, int]:
+    """How many values each axis takes over the runs."""
+    found = {axis: {run.axes[axis] for run in grid if axis in run.axes} for axis in _COUNTED}
+    return {axis: len(values) for axis, values in found.items() if values}
 
 
 def _workers(spec: StudySpec, asked: int | None, runs: int) -> int:
@@ -216,9 +237,15 @@ def _add(plan: StudyPlan, unit: Unit, root: str, spec: StudySpec, data: Path | N
     return total
 
 
+@lru_cache(maxsize=64)
+def _opened(ask: str, data: Path | None) -> Suite:
+    """The suite of an ask: both arms of a study are asked it, with every seed."""
+    return open_ask(Ask(**json.loads(ask)), data)
+
+
 def _ask(ask: Ask, root: str, spec: StudySpec, data: Path | None) -> tuple[int, float, float]:
     """(prompts, FLOPs, seconds) of an ask."""
-    suite = open_ask(ask, data)
+    suite = _opened(json.dumps(asdict(ask), sort_keys=True), data)
     prompts = suite.size(ask.limit)
     # asks that are asked alike cost alike: the same settings, methods and lengths of answers, whatever the task
     alike = fingerprint([sorted({(str(cell.setting.name), cell.method) for cell in suite.cells}), ask.suite])

@@ -51,6 +51,8 @@ Mark = tuple[str, ...]
 
 #: By the fingerprint of a task: the marks of its rows. A worker that asks for one task again and again reads them once.
 _seen: dict[str, frozenset[Mark]] = {}
+#: By the fingerprints of a task's test rows and of its pool: the places of the test rows that say nothing of the pool.
+_telling: dict[tuple[str, str], list[int]] = {}
 
 
 class TargetSuite(Section):
@@ -204,9 +206,13 @@ def apart(test: Task, pool: Task) -> Task:
     Raises:
         DataError: if too few are left.
     """
-    known = _marks_of(pool)
-    fields = telling_fields(pool.examples)
-    places = [place for place, row in enumerate(test.examples) if known.isdisjoint(marks(pool, row, fields))]
+    pair = test.fingerprint, pool.fingerprint
+    if pair not in _telling:
+        known, fields = _marks_of(pool), telling_fields(pool.examples)
+        _telling[pair] = [
+            place for place, row in enumerate(test.examples) if known.isdisjoint(marks(pool, row, fields))
+        ]
+    places = _telling[pair]
     if len(places) < min(FEWEST, test.size):
         raise DataError(
             f"target task {test.name!r}: {test.size - len(places)} of its {test.size} test rows say what one of its "
