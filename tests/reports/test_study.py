@@ -19,7 +19,8 @@ from tests.reports.test_browser import CONTRAST
 from instil.errors import RunError
 from instil.reports.overview import render_overview, write_overview
 from instil.reports.pictures import file_name, png_of, svg_file, write_figures
-from instil.reports.study import render_study, say_fact, write_study
+from instil.reports.study import render_study, write_study
+from instil.reports.verdict_facts import say_fact
 
 
 @pytest.fixture(scope="module")

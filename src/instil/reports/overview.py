@@ -15,8 +15,9 @@ from pathlib import Path
 from instil.errors import RunError
 from instil.reports.page import render
 from instil.reports.script import own_script
-from instil.reports.study import say_gain, shown, write_study
+from instil.reports.study import shown, write_study
 from instil.reports.study_report import StudyReport
+from instil.reports.verdict_facts import say_gain
 
 
 def write_overview(folder: Path, *, title: str = "Studies") -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from instil.reports.figures import percent
-from instil.reports.study_tables import say_cell
+from instil.reports.study_tables import say_minus
 
 
 class _Absent(StrictUndefined):
@@ -35,7 +35,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": lambda share, digits=0, sign=False: percent(share, digits=digits, sign=sign),
         "duration": duration,
-        "cell": say_cell,
+        "minus": say_minus,
         "groupby_in_order": group_in_order,
     }
     return environment

@@ -9,6 +9,7 @@ Yes: on tasks that it was never tuned on, the model went from 6% to 47%.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ from typing import Any
 from markupsafe import Markup
 
 from instil.reports.chart import draw
-from instil.reports.figures import percent
+from instil.reports.choices import plain_choices
 from instil.reports.ink import clean, fixed
 from instil.reports.page import render
 from instil.reports.pictures import WIDTH, file_name, write_figures
-from instil.reports.scales import is_number, say_number
+from instil.reports.scales import is_number
 from instil.reports.script import own_script
 from instil.reports.study_report import StudyReport
-from instil.reports.study_tables import figure_table
+from instil.reports.study_tables import figure_table, say_column
+from instil.reports.verdict_facts import TOLD, is_gain, name_of, say_gain, verdict_facts
 
 _SLIM = 360
-_TOLD = frozenset({"verdict", "sentence", "gain", "ci95", "n", "covers"})
-"""Keys of a verdict that the page writes out itself."""
+_HEAD = 40
+"""Letters that a headline has at least: `Not shown.` alone says too little."""
 
 
 def write_study(report: StudyReport, folder: Path) -> None:
@@ -40,9 +42,8 @@ def write_study(report: StudyReport, folder: Path) -> None:
 def render_study(report: StudyReport) -> str:
     """A study as one self-contained HTML page."""
     verdict = report["verdict"]
-    tables = [
-        {**table, "numeric": _numeric(table["rows"], len(table["columns"]))} for table in report.get("tables", ())
-    ]
+    facts, fact_tables = verdict_facts(verdict)
+    headline, rest = split_sentence(str(verdict["sentence"]))
     return render(
         "study.html",
         title=f"{report['title']}: {verdict['verdict']}",
@@ -50,9 +51,13 @@ def render_study(report: StudyReport) -> str:
         verdict=verdict,
         gain=say_gain(verdict),
         tiles=verdict_tiles(verdict),
-        facts=[(_words(key), say_fact(key, value)) for key, value in verdict.items() if _is_fact(key, value)],
+        headline=headline,
+        rest=rest,
+        facts=facts,
+        fact_tables=fact_tables,
+        choices=plain_choices(report.get("choices", ())),
         figures=[shown(figure) for figure in report["figures"]],
-        tables=tables,
+        tables=[shown_table(table) for table in report.get("tables", ())],
         script=own_script("dom.js", "study.js"),
     )
 
@@ -82,64 +87,31 @@ def _inline(figure: Mapping[str, Any], width: float, kind: str) -> Markup:
     )
 
 
-def say_gain(verdict: Mapping[str, Any]) -> tuple[str, ...]:
-    """The gain and its interval: `+41.0 points`, `(+36.0 to +46.0)`; nothing where there is none."""
-    gain = verdict.get("gain", verdict.get("score"))
-    if not is_number(gain):
-        return ()
-    said = f"{percent(float(gain), digits=1, sign=True)} points"
-    ends = verdict.get("ci95")
-    if ends and all(is_number(end) for end in ends):
-        low, high = (percent(end, digits=1, sign=True) for end in ends)
-        return said, f"({low} to {high})"
-    return said, ""
-
-
 def verdict_tiles(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The gains that a verdict gives beside its own, such as `format_gain` and `skill_gain`."""
-    found = [(key, value) for key, value in verdict.items() if key not in _TOLD and _is_gain(value)]
-    return [{"name": _words(key), "gain": say_gain(value), "n": _count(value)} for key, value in found]
-
-
-def _is_gain(value: object) -> bool:
-    return isinstance(value, Mapping) and "ci95" in value and ("gain" in value or "score" in value)
-
-
-def _is_fact(key: str, value: object) -> bool:
-    return key not in _TOLD and not _is_gain(value) and value is not None and value != ""
+    found = [(key, value) for key, value in verdict.items() if key not in TOLD and is_gain(value)]
+    return [{"name": name_of(key), "gain": say_gain(value), "n": _count(value)} for key, value in found]
 
 
 def _count(value: Mapping[str, Any]) -> str:
     return f"n = {value['n']:,}" if is_number(value.get("n")) else ""
 
 
-def say_fact(key: str, value: object) -> str:
-    """A figure of a verdict in words; its key tells what it is: `share_gained` 0.62 -> `62.0%`, `least_gain` 0.02 ->
-    `2.0 points`.
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if is_number(value):
-        number = float(value)  # type: ignore[arg-type]  # just asked
-        if {"share", "score"} & set(key.split("_")) and abs(number) <= 1:
-            return f"{percent(number, digits=1)}%"
-        return f"{percent(number, digits=1)} points" if key.endswith("gain") else say_number(number)
-    if isinstance(value, Mapping) and _is_gain(value):
-        return ", ".join([*([value["verdict"]] if "verdict" in value else []), " ".join(say_gain(value)).strip()])
-    if isinstance(value, Mapping):
-        inner = key if "share" in key.split("_") or key.endswith("gain") else ""
-        return "; ".join(
-            f"{str(name).replace('_', ' ')}: {say_fact(inner or str(name), v)}" for name, v in value.items()
-        )
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(say_fact(key, item) for item in value)
-    return "–" if value is None else str(value)
+def split_sentence(sentence: str) -> tuple[str, str]:
+    """A verdict's headline, and what follows it in smaller type."""
+    for end in re.finditer(r"[.;] (?=[A-Z])", sentence):
+        if end.start() >= _HEAD:
+            return sentence[: end.start() + 1], sentence[end.end() :]
+    return sentence, ""
 
 
-def _words(key: str) -> str:
-    """`skill_gain` -> `Skill gain`."""
-    said = key.replace("_", " ").strip()
-    return said[:1].upper() + said[1:]
+def shown_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's own table as a page shows it: the numbers of a column to as many places, at the right."""
+    width = len(table["columns"])
+    numeric = _numeric(table["rows"], width)
+    columns = [say_column([row[k] for row in table["rows"]]) for k in range(width)]
+    rows = [[column[number] for column in columns] for number in range(len(table["rows"]))]
+    return {**table, "numeric": numeric, "rows": rows}
 
 
 def _numeric(rows: Sequence[Sequence[object]], columns: int) -> list[bool]:

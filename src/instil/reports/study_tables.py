@@ -6,6 +6,7 @@ figure_table({"kind": "lines", ...})  ->  FigureTable(columns=["Series", "exampl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,4 +128,24 @@ def say_cell(value: object) -> str:
     if is_number(value):
         number = float(value)  # type: ignore[arg-type]  # just asked
         return say_number(number) if number == int(number) else f"{number:.4g}".replace("-", "−")
-    return str(value)
+    return say_minus(value)
+
+
+def say_column(values: Sequence[object]) -> list[str]:
+    """The cells of a column: where they are numbers with fractions, all to as many places (36 beside 72.1 is 36.0)."""
+    numbers = [value for value in values if is_number(value)]
+    said = [say_cell(value) for value in values]
+    if not any(isinstance(value, float) and value != int(value) for value in numbers):
+        return [
+            say_cell(int(value)) if isinstance(value, float) and is_number(value) else say_cell(value)
+            for value in values
+        ]
+    if any(not is_number(value) and value is not None for value in values) or any("e" in one for one in said):
+        return said
+    places = max(len(one.partition(".")[2]) for one in said)
+    return [f"{value:,.{places}f}".replace("-", "−") if is_number(value) else "–" for value in values]
+
+
+def say_minus(words: object) -> str:
+    """A sentence with the sign of minus before its numbers: `[-3.1, 2.0]` -> `[−3.1, 2.0]`; `pocket-0.3m` stays."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", str(words))

@@ -90,7 +90,7 @@ def answer(
         "recipe": dump_yaml(spec),
         "fingerprint": study_fingerprint(spec),
         "versions": versions(),
-        "machine": ", ".join([*machine().values(), f"{spec.threads} threads a run"]),
+        "machine": ", ".join([*machine().values(), f"{spec.threads} thread{'s' * (spec.threads > 1)} a run"]),
         "phases": {
             "runs": carried_out - begun,
             "analysis": time.monotonic() - carried_out,
@@ -138,14 +138,25 @@ def study_fingerprint(spec: StudySpec) -> str:
 
 
 def choices(spec: StudySpec) -> list[list[str]]:
-    """Every key of the study file but its recipe: what was fixed before the first run."""
+    """Every key of the study file but its recipe: what was fixed before the first run.
+
+    What the file does not say is marked as the default; inside a value, defaults are left out.
+    """
     plain = spec.model_dump(mode="json")
-    return [[key, _in_words(value)] for key, value in plain.items() if key not in {"recipe", "workers", "notes"}]
+    slim = spec.model_dump(mode="json", exclude_defaults=True)
+    return [
+        [key, said if key in spec.model_fields_set or said in {"default", "none"} else f"{said} (default)"]
+        for key, value in plain.items()
+        if key not in {"recipe", "workers", "notes"}
+        for said in [_in_words(slim.get(key, value))]
+    ]
 
 
 def _in_words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_in_words(item) for item in value) or "none"
+    if value == {}:
+        return "none"
     return "default" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
