@@ -10,6 +10,7 @@ matrix             lists   strings   dates
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from instil.reports.ink import (
     legend,
     line,
     mark,
+    path,
     style_of,
     text,
     together,
@@ -39,6 +41,8 @@ from instil.reports.scales import Scale, is_number, scale_of
 _LANE = 20
 _CELL = 34
 _MOST_LABEL = 210
+_FAR = 2.0
+"""How many times as far from zero as four fifths of all ends something must be for the axis to be cut before it."""
 
 
 def rows(figure: Mapping[str, Any], *, width: float) -> Drawing:
@@ -51,7 +55,7 @@ def rows(figure: Mapping[str, Any], *, width: float) -> Drawing:
     narrow = width < NARROW
     label = 0.0 if narrow else min(_MOST_LABEL, 16 + max(_label_width(row) for row in lines))
     left, right = label + 4, width - ((140 if not full else 104) if narrow else 156)
-    ends = [one[key] for one in marks for key in ("value", "low", "high") if is_number(one.get(key))]
+    ends = _within(marks)
     scale = Scale("linear", 0, 1, (), True, (0, 0.25, 0.5, 0.75, 1)) if full else _differences(ends, narrow=narrow)
     entries = _entries(lines)
     drawn, high = legend(entries, width, 0) if len(entries) > 1 else (Markup(""), 0.0)
@@ -69,6 +73,21 @@ def rows(figure: Mapping[str, Any], *, width: float) -> Drawing:
     ]
     hole, end = unmeasured(missing, width, y + 26)
     return Drawing(together([*ruled, *body, hole]), width, max(end, y + 26))
+
+
+def _within(marks: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The ends that an axis must hold: all, unless a few far ones would press the others into a corner.
+
+    An axis that is cut still holds every value that is near the middle ones, and what passes it is drawn as an arrow
+    at the edge; its numbers stand at the right as ever.
+    """
+    ends = sorted(float(one[key]) for one in marks for key in ("value", "low", "high") if is_number(one.get(key)))
+    values = sorted(float(one["value"]) for one in marks)
+    if len(values) < 4:
+        return ends
+    near = sorted(ends, key=abs)[: math.ceil(0.8 * len(ends))]
+    most = _FAR * max(abs(near[-1]), 1e-9)
+    return ends if abs(ends[0]) <= most and abs(ends[-1]) <= most else [end for end in ends if abs(end) <= most]
 
 
 def _differences(ends: Sequence[float], *, narrow: bool) -> Scale:
@@ -142,8 +161,20 @@ def _value(
     value = text(f"{say(one['value'])}{'' if signed else '%'}", right + 14, y + 4, size=SMALL, kind="ink strong")
     start = right + (58 if signed else 52)
     interval = text(span.strip(" ()"), start, y + 4, size=SMALL - 1) if known else Markup("")
-    marked = group(style, whisker, mark(style, across(one["value"]), y))
+    cuts = [
+        _cut_off(scale.at(end), left, right, y) for end in (one["value"], *((one["low"], one["high"]) if known else ()))
+    ]
+    shown = 0 <= (scale.at(one["value"]) or 0.0) <= 1
+    marked = group(style, whisker, *([mark(style, across(one["value"]), y)] if shown else []), *dict.fromkeys(cuts))
     return together([told(tip, marked, at=(across(one["value"]), y)), value, interval])
+
+
+def _cut_off(at: float | None, left: float, right: float, y: float) -> Markup:
+    """An arrow at the edge of the axis that what is drawn passes; nothing for what lies within."""
+    if at is None or -1e-9 <= at <= 1 + 1e-9:
+        return Markup("")
+    edge, way = (right, 1) if at > 1 else (left, -1)
+    return path("head", [(edge + 7 * way, y), (edge - 2 * way, y - 5), (edge - 2 * way, y + 5)], closed=True)
 
 
 def matrix(figure: Mapping[str, Any], *, width: float) -> Drawing:

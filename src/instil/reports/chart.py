@@ -16,6 +16,7 @@ Every kind can be drawn with values missing (None), and says below the chart whi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -89,7 +90,14 @@ def lines(figure: Mapping[str, Any], *, width: float) -> Drawing:
     entries = [Entry(style, one["name"]) for style, one in zip(styles, series, strict=True)]
     places = [point["x"] for point in points]
     frame, ground = framed(figure, xs, ys, width=width, entries=entries, places=places)
-    drawn = [_reference(frame, reference) for reference in references]
+    marks = [(frame.across(p["x"]), frame.up(p.get("y"))) for p in points]
+    taken = [(x - 14, y - 8, x + 14, y + 8) for x, y in marks if x is not None and y is not None]
+    drawn: list[Markup] = []
+    names: list[Markup] = []
+    for reference in references:
+        rule, name = _reference(frame, reference, taken)
+        drawn.append(rule)
+        names.append(name)
     for number, (one, style) in enumerate(zip(series, styles, strict=True)):
         drawn.append(group(style, _fitted(frame, one), _line(frame, one, style, _dodge(frame, series, number))))
     missing = [
@@ -99,7 +107,7 @@ def lines(figure: Mapping[str, Any], *, width: float) -> Drawing:
         if not is_number(point.get("y"))
     ]
     foot, end = below(frame, str(figure["x"].get("label", "")), missing)
-    return Drawing(together([ground, *drawn, foot]), width, end)
+    return Drawing(together([ground, *drawn, *names, foot]), width, end)
 
 
 def _dodge(frame: Frame, series: Sequence[Mapping[str, Any]], number: int) -> float:
@@ -156,20 +164,37 @@ def _fitted(frame: Frame, series: Mapping[str, Any]) -> Markup:
     return together(drawn)
 
 
-def _reference(frame: Frame, reference: Mapping[str, Any]) -> Markup:
+def _reference(
+    frame: Frame, reference: Mapping[str, Any], taken: list[tuple[float, float, float, float]]
+) -> tuple[Markup, Markup]:
+    """A line across the figure, and its name where neither a mark nor another name stands."""
     said = str(reference.get("label", ""))
     if "y" in reference:
         y = frame.up(reference["y"])
         if y is None:
-            return Markup("")
+            return Markup(""), Markup("")
+        wide = wide_as(said, SMALL)
+        lefts = [frame.right - wide - k * (frame.right - frame.left - wide) / 8 for k in range(9)]
+        places = [(left, base) for base in (y - 5, y + 14) if base < frame.bottom for left in lefts]
+        left, base = next((at for at in places if _free(_box(*at, wide), taken)), places[0])
+        taken.append(_box(left, base, wide))
         rule = line("reference", frame.left, y, frame.right, y)
-        return together([rule, text(said, frame.right, y - 5, anchor="end", kind="named")])
+        return rule, text(said, left + wide, base, anchor="end", kind="named")
     x = frame.across(reference.get("x"))
     if x is None:
-        return Markup("")
+        return Markup(""), Markup("")
     over = x > (frame.left + frame.right) / 2
     words = text(said, x - 5 if over else x + 5, frame.top + 9, anchor="end" if over else "start", kind="named")
-    return together([line("reference", x, frame.top - 4, x, frame.bottom), words])
+    return line("reference", x, frame.top - 4, x, frame.bottom), words
+
+
+def _box(left: float, base: float, wide: float) -> tuple[float, float, float, float]:
+    """What a text of that width covers."""
+    return left, base - 10, left + wide, base + 2
+
+
+def _free(box: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]) -> bool:
+    return all(box[2] < a or box[0] > c or box[3] < b or box[1] > d for a, b, c, d in taken)
 
 
 def arrows(figure: Mapping[str, Any], *, width: float) -> Drawing:
@@ -220,8 +245,15 @@ def scatter(figure: Mapping[str, Any], *, width: float) -> Drawing:
     frame, ground = framed(figure, xs, ys, width=width, entries=entries)
     drawn = [path("fit soft-line", frame.places(curve))] if len(curve) > 1 else []
     tips: list[tuple[float, float, str]] = []
+    covered: list[tuple[float, float]] = []
+    beside, step = _beside(frame, whole)
     for point in whole:
         x, y = frame.places([(point["x"], point["y"])])[0]
+        at_x = beside[point["x"]]
+        x += (at_x.pop(0) if at_x else 0.0) * step
+        ends = [frame.up(point.get(key)) for key in ("low", "high")]
+        low, high = ((y if end is None else end) for end in ends)
+        covered += _shaft((x, high), (x, low))
         tip = (
             f"{point['label']} ({point['group']}): {frame.x.say(point['x'], digits=1)}, {say_interval(frame.y, point)}"
         )
@@ -230,7 +262,21 @@ def scatter(figure: Mapping[str, Any], *, width: float) -> Drawing:
         tips.append((x, y, point["label"]))
     missing = [point["label"] for point in points if point not in whole]
     foot, bottom = below(frame, str(figure["x"].get("label", "")), missing)
-    return Drawing(together([ground, *drawn, _names(frame, tips), foot]), width, bottom)
+    return Drawing(together([ground, *drawn, _names(frame, tips, covered), foot]), width, bottom)
+
+
+def _beside(frame: Frame, points: Sequence[Mapping[str, Any]]) -> tuple[dict[float, list[float]], float]:
+    """Steps aside for points that share a place, so that their intervals do not lie over each other; a step's pixels.
+
+    Only where points stand at a few places, each with several: elsewhere the place itself is what is shown.
+    """
+    counts = Counter(point["x"] for point in points)
+    most = max(counts.values())
+    places = sorted(x for value in counts if (x := frame.across(value)) is not None)
+    if most < 2 or len(counts) * 2 > len(points):
+        return {x: [] for x in counts}, 0.0
+    gap = min((b - a for a, b in pairwise(places)), default=120.0)
+    return {x: [k - (n - 1) / 2 for k in range(n)] for x, n in counts.items()}, min(10.0, 0.6 * gap / most)
 
 
 def _by_group(things: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -251,13 +297,12 @@ def _names(
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in places] + [(x - 2, y - 2, x + 2, y + 2) for x, y in covered]
     drawn: list[Markup] = []
     for x, y, name in places:
-        said = cut(name, SMALL - 1, 130)
+        said = cut(name, SMALL - 1, 190)
         wide = wide_as(said, SMALL - 1)
         for left, base in ((x + 9, y + 4), (x - 9 - wide, y + 4), (x - wide / 2, y - 9), (x - wide / 2, y + 18)):
-            box = (left, base - 10, left + wide, base + 2)
-            free = all(box[2] < a or box[0] > c or box[3] < b or box[1] > d for a, b, c, d in taken)
+            box = _box(left, base, wide)
             if (
-                free
+                _free(box, taken)
                 and box[0] >= frame.left
                 and box[2] <= frame.right
                 and frame.top <= box[1]
