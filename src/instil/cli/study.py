@@ -76,9 +76,9 @@ def _verb(question: str) -> Callable[..., None]:
 
     verb.__doc__ = f"""{QUESTIONS[question].text}
 
-    [bold]First:[/bold] instil study {question} --preset quick --plan
+    [bold]Example:[/bold]  instil study {question} --preset quick --plan
 
-    [bold]Then:[/bold]  instil study {question} --preset quick --out studies/{question}
+    [bold]Then:[/bold]     instil study {question} --preset quick --out studies/{question}
 
     Writes OUT/index.html, figures/, verdict.json, results.csv and results.parquet. The same command goes on after
     Ctrl-C or a crash; finished runs are never repeated.
