@@ -65,8 +65,9 @@ studies-quick: $(STAMP)  ## the same questions, small: runs/studies-quick (at mo
 	  $(VENV)/bin/instil study $$question --preset quick --out runs/studies-quick/$$question --runs runs/studies; done
 	$(VENV)/bin/instil study overview runs/studies-quick --title "Small studies on the embedded bases"
 
+# The scaling study asks bases of several sizes, which `make pocket-ladder` makes; without them it is refused, as the last.
 studies-full: $(STAMP)  ## the whole grid, every question, three architectures: runs/studies-full (days)
-	@for question in should-i scaling cot settings sources next; do \
+	@for question in should-i cot settings sources next scaling; do \
 	  $(VENV)/bin/instil study $$question --preset full --out runs/studies-full/$$question --runs runs/studies; done
 	$(VENV)/bin/instil study overview runs/studies-full --title "Studies on the embedded bases, in full"
 
@@ -90,7 +91,7 @@ format: $(STAMP)  ## put the code in its format
 docs: $(STAMP)  ## write docs/cli.md from the help of every verb
 	$(PY) tools/cli_docs.py
 
-bench: $(STAMP) $(PEER_STAMP)  ## instil beside TRL's best, import times, whole runs: benchmarks/RESULTS.md (about 70 minutes, quiet machine)
+bench: $(STAMP) $(PEER_STAMP)  ## instil beside TRL's best, import times, whole runs: benchmarks/RESULTS.md (about 95 minutes, quiet machine)
 	$(PY) benchmarks/imports.py --write
 	$(PY) benchmarks/whole.py --write
 	$(PY) benchmarks/tuning.py causal --peer $(PEER)/bin/python --write
@@ -98,6 +99,7 @@ bench: $(STAMP) $(PEER_STAMP)  ## instil beside TRL's best, import times, whole 
 	$(PY) benchmarks/tuning.py masked --peer $(PEER)/bin/python --write
 	$(PY) benchmarks/memory.py --peer $(PEER)/bin/python --write
 	$(PY) benchmarks/evaluation.py --write
+	$(PY) benchmarks/studies.py --write
 	$(PY) benchmarks/mixtures.py --peer $(PEER)/bin/python --write
 
 bench-imports: $(STAMP)  ## import times alone

@@ -84,9 +84,17 @@ def test_the_list_is_kept_and_read_by_every_worker(recipe: Path, monkeypatch: py
     assert len(looks) == 2
 
 
+def test_what_was_found_of_a_task_serves_every_mixture_that_holds_it(recipe: Path, monkeypatch: pytest.MonkeyPatch):
+    write(recipe.parent / "more.jsonl", [(f"Another row {n}", str(n)) for n in range(5)])
+    sources = [{"collection": "jsonl", "path": str(recipe.parent / name)} for name in ("train.jsonl", "more.jsonl")]
+    both = opened(recipe, sources=sources)
+    monkeypatch.setattr("instil.mixtures.decontaminated.leaky_rows", None)  # looking anew would raise
+    assert opened(recipe).dropped == both.dropped != []
+
+
 def test_a_damaged_list_is_made_anew(recipe: Path, cache: Path):
     first = opened(recipe)
-    (kept,) = cache.rglob("decontaminate-*.json")
+    (kept,) = cache.rglob("decontaminated/*.json")
     kept.write_text('{"rows": [{"task": 3}]}')
     assert opened(recipe).dropped == first.dropped
 

@@ -121,3 +121,31 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(world: Path, capsys:
         assert shown.startswith("error: 3 of 8 held-out items of bridges (37.5%)")
         assert shown.count("\n") == 1
     assert not (world / "out").exists()
+
+
+@pytest.mark.parametrize("leaked", [True, False])
+def test_test_rows_that_another_task_trains_on_are_found(world: Path, leaked: bool) -> None:
+    from instil.studies.should_i import Spec
+
+    others = [
+        {"inputs": f"How many bridges cross the {k}th river of the northern valley?", "targets": f"{k} of wood"}
+        for k in range(40)
+    ]
+    write_rows(world / "mine.jsonl", ROWS if leaked else others)
+    target = {"collection": "jsonl", "path": str(world / "mine.jsonl"), "tasks": ["mine"]}
+    raw = study(world).model_dump(mode="json", exclude_unset=True) | {
+        "question": "should-i",
+        "suites": [],
+        "held_out": [],
+        "targets": {"held_out": [target]},
+        "budgets": [16],
+        "test_rows": 8,
+        "fine_tuning": {"max_steps": 2},
+    }
+    spec = parse(Spec, raw, origin="mine.yaml")
+    (found,) = overlaps(spec)
+    assert (found.items, sum(found.found.values())) == (8, 8 if leaked else 0)
+    if leaked:
+        with pytest.raises(DataError, match="8 of 8 held-out items of targets") as caught:
+            refuse_overlap(spec)
+        assert caught.value.remedy == "Take other targets, or allow more with `overlap`"

@@ -164,6 +164,5 @@ def _print_report(report: StudyReport, out: Path) -> None:
         screen.print(f"  {visible(finding)}", markup=False)
     for line in report.get("missing", ()):
         _note(f"missing: {visible(line)}")
-    screen.print(
-        f"\nThe page: {out / 'index.html'}    the numbers: {out / 'results.csv'}", soft_wrap=True, markup=False
-    )
+    table = next((out / name for name in ("results.csv", "results.parquet") if (out / name).is_file()), out)
+    screen.print(f"\nThe page: {out / 'index.html'}    the numbers: {table}", soft_wrap=True, markup=False)

@@ -13,7 +13,7 @@ or file and the data root that gives `questions.Asked`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -98,31 +98,40 @@ def decontaminate(
 
 
 def _drop_list(tasks: Sequence[Task], suite: str, data: Path | None) -> list[Dropped]:
-    """The rows that hold an item of a suite: looked for, or as they were found the last time."""
+    """The rows that hold an item of a suite: looked for, or as they were found the last time, task by task."""
     asked = _asked(suite, data)
-    place = _place(tasks, asked)
+    places = [_place(task, asked) for task in tasks]
+    found = [_kept(place) for place in places]
+    left = [number for number, rows in enumerate(found) if rows is None]
+    if left:
+        leaks = Leaks(asked.questions)
+        with bar(sum(len(tasks[number].examples) for number in left), f"looking for items of {asked.name}") as progress:
+            for number in left:
+                found[number] = made = list(_found(tasks[number], asked, leaks, progress))
+                _keep(places[number], made)
+    return [one for rows in found for one in rows or ()]
+
+
+def _kept(place: Path | None) -> list[Dropped] | None:
     if place is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: look anew
             return [Dropped(**row) for row in json.loads(place.read_text("utf-8"))["rows"]]
-    with bar(sum(len(task.examples) for task in tasks), f"looking for items of {asked.name}") as progress:
-        made = list(_found(tasks, asked, progress))
+    return None
+
+
+def _keep(place: Path | None, rows: Sequence[Dropped]) -> None:
     if place is not None:
         with suppress(OSError):  # what cannot be kept is looked for again
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_json(place, {"rows": [asdict(one) for one in made]})
-    return made
+            write_json(place, {"rows": [asdict(one) for one in rows]})
 
 
-def _found(tasks: Sequence[Task], asked: Asked, progress: Callable[[int], None]) -> list[Dropped]:
-    made = []
-    for found in leaky_rows(tasks, Leaks(asked.questions), progress=progress):
-        task, leak = tasks[found.task], found.leaks[0]
+def _found(task: Task, asked: Asked, leaks: Leaks, progress: Callable[[int], None]) -> Iterator[Dropped]:
+    for found in leaky_rows([task], leaks, progress=progress):
+        leak = found.leaks[0]
         item = asked.questions[leak.question]
         key, _, _ = row_of(task, found.row)
-        made.append(
-            Dropped(task.name, found.row, key, asked.name, item.task, item.example, leak.kind, round(leak.share, 3))
-        )
-    return made
+        yield Dropped(task.name, found.row, key, asked.name, item.task, item.example, leak.kind, round(leak.share, 3))
 
 
 def _asked(suite: str, data: Path | None) -> Asked:
@@ -135,12 +144,13 @@ def _asked(suite: str, data: Path | None) -> Asked:
     )
 
 
-def _place(tasks: Sequence[Task], asked: Asked) -> Path | None:
+def _place(task: Task, asked: Asked) -> Path | None:
+    """Where the rows of a task that hold items are kept: parts of a mixture share what was found of the whole."""
     kept = folder()
     if kept is None:
         return None
-    names = [[task.name, task.fingerprint] for task in tasks]
-    return kept / f"decontaminate-{fingerprint([_code(), asked.fingerprint, names])}.json"
+    mark = fingerprint([_code(), asked.fingerprint, task.name, task.fingerprint])
+    return kept / "decontaminated" / f"{mark}.json"
 
 
 @cache

@@ -87,9 +87,10 @@ class Leaks:
 
     Args:
         questions: the items, named by their number.
+        near: whether `near` ones are looked for as well, which takes a third of the time.
     """
 
-    def __init__(self, questions: Sequence[Question]) -> None:
+    def __init__(self, questions: Sequence[Question], *, near: bool = True) -> None:
         self.questions = questions
         self._items = _items(without_common_parts(questions))
         self._tiny: dict[str, list[int]] = {}
@@ -104,7 +105,7 @@ class Leaks:
         self._known = np.zeros(1 << size, np.bool_)
         self._known[(runs & self._mask).astype(np.int64)] = True
         self._least = np.array([max(1, min(_STREAK, item.own // (2 * RUN))) for item in self._items], np.int64)
-        self._near = NearIndex([_shingles(item.question.parts) for item in self._items], NEAR)
+        self._near = NearIndex([_shingles(item.question.parts) for item in self._items], NEAR) if near else None
 
     def _gathered(self) -> tuple[Hashes, NDArray[np.int32]]:
         """The runs that items are found by, with the number of their item."""
@@ -130,7 +131,7 @@ class Leaks:
 
     def find(self, texts: Sequence[Written]) -> list[list[Leak]]:
         """The items that stand in each of some texts, the surest first."""
-        found = [self._standing_in(text) for text in texts]
+        found = [self._standing_in(*pair) for pair in zip(texts, self._sharing(texts), strict=True)]
         for place, number in self._near_ones(texts):
             kinds = {leak.question: leak.kind for leak in found[place]}
             if kinds.get(number) != "exact":
@@ -139,29 +140,40 @@ class Leaks:
                 found[place] = [*others, Leak(number, "near", share)]
         return [sorted(leaks, key=lambda leak: (leak.rank, leak.question)) for leaks in found]
 
-    def _standing_in(self, text: Written) -> list[Leak]:
-        numbers = self._sharing(text)
+    def _standing_in(self, text: Written, numbers: list[int]) -> list[Leak]:
         if self._tiny:
-            numbers += [number for piece in text.short for number in self._tiny.get(piece, ())]
+            numbers = numbers + [number for piece in text.short for number in self._tiny.get(piece, ())]
         return [leak for number in dict.fromkeys(numbers) if (leak := self._judged(number, text)) is not None]
 
-    def _sharing(self, text: Written) -> list[int]:
-        """The items that share so many runs with a text that it is worth looking."""
-        hashed = text.hashed
-        if not len(hashed):
-            return []
-        wanted = [text.runs if width == RUN else run_hashes(hashed, width) for width in sorted(self._widths)]
-        runs = np.concatenate(wanted)
-        runs = runs[self._known[(runs & self._mask).astype(np.int64)]]
-        if not len(runs):
-            return []
-        runs = np.unique(runs)
-        first, last = (np.searchsorted(self._runs, runs, side) for side in ("left", "right"))
-        spans = [self._owners[start:stop] for start, stop in zip(first, last, strict=True) if stop > start]
-        if not spans:
-            return []
-        owners, counts = np.unique(np.concatenate(spans), return_counts=True)
-        numbers: list[int] = owners[counts >= self._least[owners]].tolist()
+    def _sharing(self, texts: Sequence[Written]) -> list[list[int]]:
+        """For each text: the items that share so many runs with it that it is worth looking.
+
+        All texts are hashed as one, as a call for each text and width would cost more than the hashing.
+        """
+        numbers: list[list[int]] = [[] for _ in texts]
+        pieces = [text.hashed for text in texts]
+        words_of_all = np.concatenate([np.empty(0, np.uint64), *pieces])
+        place = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+        shared: dict[int, list[Hashes]] = {}
+        for width in sorted(self._widths):
+            if len(words_of_all) < width:
+                continue
+            runs = run_hashes(words_of_all, width)
+            known = self._known[(runs & self._mask).astype(np.int64)]
+            known &= place[: len(runs)] == place[width - 1 :]  # a run does not reach over the end of its text
+            found = np.flatnonzero(known)
+            if not len(found):
+                continue
+            where, starts = np.unique(place[found], return_index=True)
+            for number, some in zip(where.tolist(), np.split(runs[found], starts[1:]), strict=True):
+                shared.setdefault(number, []).append(some)
+        for number, some_runs in shared.items():
+            runs = np.unique(np.concatenate(some_runs))
+            first, last = (np.searchsorted(self._runs, runs, side) for side in ("left", "right"))
+            spans = [self._owners[start:stop] for start, stop in zip(first, last, strict=True) if stop > start]
+            if spans:
+                owners, counts = np.unique(np.concatenate(spans), return_counts=True)
+                numbers[number] = owners[counts >= self._least[owners]].tolist()
         return numbers
 
     def _judged(self, number: int, text: Written) -> Leak | None:
@@ -196,6 +208,8 @@ class Leaks:
 
     def _near_ones(self, texts: Sequence[Written]) -> Iterator[tuple[int, int]]:
         """Texts that are nearly an item, with its number."""
+        if self._near is None:
+            return
         places: list[int] = []
         said: list[list[str]] = []
         for place, written in enumerate(texts):

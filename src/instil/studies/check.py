@@ -5,14 +5,15 @@
     word for word in a row          9 items, 6.2%      of pocket/unseen-skills/does_what 5 of 6, ...
 
 More than the study allows (`overlap`) is refused, with the numbers. Rows are looked at once and what was found is kept
-beside the collections (`INSTIL_CACHE`). Suites that a study draws itself (should-i's test rows) check themselves.
+beside the collections (`INSTIL_CACHE`). Test rows that should-i draws itself are looked for alike: in the rows of their
+own task they are not even asked (`target_suite`), but another task may say the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,10 +74,10 @@ def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overla
     found = overlaps(spec)
     for overlap in found:
         if overlap.share > spec.overlap:
+            drop = f"Drop such rows with recipe.mixture.decontaminate: [{overlap.given}]"
             raise DataError(
                 f"{overlap.told()}, and the study allows {spec.overlap:.1%}",
-                remedy=f"Drop such rows with recipe.mixture.decontaminate: [{overlap.given}], or allow more with "
-                "`overlap`",
+                remedy=f"{drop if overlap.given else 'Take other targets'}, or allow more with `overlap`",
             )
         if overlap.found:
             say(f"{overlap.told()}; the study allows {spec.overlap:.1%}")
@@ -84,24 +85,35 @@ def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overla
 
 
 def overlaps(spec: StudySpec) -> list[Overlap]:
-    """What stands in the base recipe's mixture, suite by suite; nothing where the study names no held-out groups."""
-    if not spec.held_out or not spec.suites:
-        return []
-    from instil.evaluation.spec import load_suite
+    """What stands in the base recipe's mixture, suite by suite; nothing where the study holds nothing out."""
     from instil.evaluation.suite import Suite
     from instil.experiments.recipe import resolve  # imports torch
     from instil.mixtures.load import assemble
 
     data = None if spec.data is None else Path(spec.data)
+    asked = list(_held_out(spec, data))
+    if not asked:
+        return []
     recipe = resolve(spec.recipe_for(spec.models[0], spec.seeds[0]))
     mixture = assemble(recipe.mixture, data=data)
     found = []
-    for name in spec.suites:
-        suite = load_suite(name, data)
-        cells = tuple(cell for cell in suite.cells if set(cell.groups) & set(spec.held_out))
+    for given, suite, groups in asked:
+        cells = tuple(cell for cell in suite.cells if set(cell.groups) & set(groups))
         if cells:
-            found.append(replace(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture), given=name))
+            found.append(replace(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture), given=given))
     return found
+
+
+def _held_out(spec: StudySpec, data: Path | None) -> Iterator[tuple[str, Suite, Sequence[str]]]:
+    """(what `decontaminate` would take, the suite, which of its groups are held out) of all that a study asks."""
+    from instil.evaluation.spec import load_suite
+    from instil.studies.questions import question_of
+
+    drawn = getattr(question_of(spec.question), "held_out_rows", None)
+    if drawn is not None:
+        yield "", drawn(spec), ["held_out"]
+    for name in spec.suites if spec.held_out else ():
+        yield name, load_suite(name, data), spec.held_out
 
 
 def _overlap(suite: Suite, mixture: Mixture) -> Overlap:
@@ -135,7 +147,7 @@ def _look(suite: Suite, tasks: Sequence[Any]) -> Overlap:
     exact: set[int] = set()
     rows = sum(len(task.examples) + len(task.exemplars or ()) for task in tasks)
     with bar(rows, f"looking for held-out items of {suite.name}") as progress:
-        for found in leaky_rows(tasks, Leaks(asked.questions), progress=progress):
+        for found in leaky_rows(tasks, Leaks(asked.questions, near=False), progress=progress):
             exact |= {leak.question for leak in found.leaks if leak.kind == "exact"}
     of_task = Counter(asked.questions[number].task for number in exact)
     return Overlap(suite.name, len(asked.questions), rows, dict(sorted(of_task.items())))

@@ -52,6 +52,7 @@ def carry_out(
     engine: Engine = "local",
     data: Path | None = None,
     expected: Mapping[str, float] | None = None,
+    first: Callable[[], None] = lambda: None,
     watch: Watch = unwatched,
     say: Say | None = None,
 ) -> Results:
@@ -66,6 +67,7 @@ def carry_out(
         engine: `local`, processes on this machine; or `ray`, tasks of a Ray cluster.
         data: the root of the data sets.
         expected: how many seconds each run is expected to take, by its key.
+        first: is called before the first run, while workers start; what it raises ends the study.
         watch: shows how far it is.
         say: shows a line to the person; the standard error stream by default.
 
@@ -79,12 +81,14 @@ def carry_out(
     if data is not None:
         data = data.absolute()
     runs = (runs or out / "runs").absolute()
-    with lock_folder(_made(out)):
-        # Workers import torch while this process looks at what is there.
+    with contextlib.ExitStack() as held:
+        # Workers import torch while this process looks whether it may begin, and at what is there.
         pool = _pool(engine, _workers(workers, threads, len(grid)), threads)
         gently = False
         try:
             with _stopped_by_sigterm():
+                first()
+                held.enter_context(lock_folder(_made(out)))
                 found = survey(grid, _made(runs), data=data, threads=threads)
                 schedule = Schedule(found.left(), _expected(found, expected))
                 _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()

@@ -17,6 +17,7 @@ rows of a budget lie within those of the next, and are the same in both arms; an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -29,6 +30,7 @@ from instil.studies.grid import Ask, Grid, Run
 from instil.studies.spec import StudySpec
 
 if TYPE_CHECKING:
+    from instil.evaluation.suite import Suite
     from instil.reports.study_report import StudyReport
     from instil.studies.table import Results
 
@@ -189,6 +191,14 @@ def _ask(spec: Spec, targets: list[tuple[str, str, dict[str, Any]]], **more: Any
         groups.setdefault(part, []).append(name)
     mixture = {"sources": sources, "hold_out": {"examples": spec.test_rows}}
     return Ask(TARGETS, held_out={"mixture": mixture, "groups": groups, "max_new_tokens": spec.max_new_tokens, **more})
+
+
+def held_out_rows(spec: Spec) -> Suite:
+    """The test rows of the tasks that the mixture does not hold, to be looked for in what it does (`check`)."""
+    from instil.studies.target_suite import target_suite
+
+    asked = _ask(spec, [one for one in spec.sources() if one[0] == HELD_OUT])
+    return target_suite(asked.held_out or {}, None if spec.data is None else Path(spec.data))
 
 
 def analyse(spec: Spec, results: Results) -> StudyReport:

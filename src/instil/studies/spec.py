@@ -49,7 +49,8 @@ class StudySpec(Section):
     data: str | None = None
     """The folder that the paths of mixture and suites start from; `--data` overrides it."""
     suites: list[str] = Field(default_factory=list)
-    """Names of suites, or suite files, that tuned models and bases are asked."""
+    """Names of suites, or suite files (from the study file or the working folder), that tuned models and bases are
+    asked."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many examples of a task; what the suite says by default."""
     held_in: list[str] = Field(default_factory=list)
@@ -151,6 +152,8 @@ def read_study(
             remedy=f"Write `instil study {raw['question']} {path}`",
         )
     raw["recipe"] = _inlined(raw.get("recipe"), path)
+    if isinstance(suites := raw.get("suites"), list):
+        raw["suites"] = [_beside(one, path.parent) for one in suites]
     raw = override(raw, assignments)
     if models:
         raw["models"] = list(models)
@@ -175,6 +178,11 @@ def _file(question: str, given: str | Path) -> Path:
             remedy=f"Its presets are {', '.join(shipped) or '(none)'}; a file of your own ends in .yaml",
         )
     return shipped[given]
+
+
+def _beside(suite: Any, folder: Path) -> Any:
+    """A suite file that lies beside the study file is named by its path; anything else is a suite's name."""
+    return str(folder / suite) if isinstance(suite, str) and (folder / suite).is_file() else suite
 
 
 def _inlined(recipe: Any, path: Path) -> Any:

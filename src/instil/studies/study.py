@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from instil.errors import RunError
 from instil.fingerprint import fingerprint
 from instil.recipe import dump_yaml
-from instil.runs import disk_errors, machine, versions, write_json, write_text
-from instil.studies.check import refuse_overlap
+from instil.runs import machine, versions, write_json, write_text
+from instil.studies.check import Overlap, refuse_overlap
 from instil.studies.progress import Watch, unwatched
 from instil.studies.questions import question_of
 
@@ -66,8 +66,13 @@ def answer(
     begun = time.monotonic()
     question = question_of(spec.question)
     grid = question.grid(spec)
-    overlaps = refuse_overlap(spec, say)
-    _begin(spec, out)
+    _refuse_strangers(spec, out)
+    overlaps: list[Overlap] = []
+
+    def begin() -> None:
+        overlaps.extend(refuse_overlap(spec, say))
+        _begin(spec, out)
+
     results = carry_out(
         grid,
         out,
@@ -76,6 +81,7 @@ def answer(
         threads=spec.threads,
         engine=engine,
         data=None if spec.data is None else Path(spec.data),
+        first=begin,
         watch=watch,
         say=say,
     )
@@ -185,16 +191,15 @@ def refuse_nothing(results: Results) -> None:
         )
 
 
-def _begin(spec: StudySpec, out: Path) -> None:
-    """Say in the folder of a study what it is of, before its first run. The engine holds the folder.
+def _refuse_strangers(spec: StudySpec, out: Path) -> None:
+    """See that nothing but this question's study lies in the folder.
 
     Raises:
-        RunError: if something else lies there, or another question's study.
+        RunError: if something else does.
     """
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
     mark = out / "fingerprint.json"
-    strangers = [path.name for path in sorted(out.iterdir()) if path.name not in {".lock", "runs"}]
+    there = [path.name for path in sorted(out.iterdir())] if out.is_dir() else []
+    strangers = [name for name in there if name not in {".lock", "runs"}]
     if strangers and not mark.is_file():
         raise RunError(f"{out} is not empty and holds no study (it has {strangers[0]})", remedy="Give another --out")
     try:
@@ -204,6 +209,11 @@ def _begin(spec: StudySpec, out: Path) -> None:
     if before != spec.question:
         told = f"a study of {before!r}" if before else "something else"
         raise RunError(f"{out} holds {told}, not of {spec.question!r}", remedy="Give another --out")
+
+
+def _begin(spec: StudySpec, out: Path) -> None:
+    """Say in the folder of a study what it is of, before its first run. The engine holds the folder."""
+    mark = out / "fingerprint.json"
     write_text(out / "study.yaml", dump_yaml(spec))
     write_json(
         mark,
