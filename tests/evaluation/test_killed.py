@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.evaluation.tasks import echo, parity
 from tests.models.tiny import tiny
 
 from instil.errors import RunError
-from instil.evaluation import archive, evaluate
+from instil.evaluation import archive, evaluate, store
 from instil.evaluation.asker import Asker
 from instil.evaluation.evaluate import evaluate_suite
 from instil.evaluation.suite import Cell, Suite
@@ -72,6 +73,27 @@ def test_an_evaluation_that_is_killed_at_any_moment_ends_as_one_that_was_not(tmp
     assert (out / "samples.jsonl").read_bytes() == (tmp_path / "whole" / "samples.jsonl").read_bytes()
     assert said(out) == said(tmp_path / "whole")
     assert sorted(path.name for path in out.iterdir()) == ["results.json", "samples.jsonl"]
+
+
+def test_a_kill_after_the_results_leaves_nothing_that_the_next_does_not_tidy_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_results", killed_after(store.write_results))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_suite(tiny(), suite(), out=tmp_path)
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / "samples.partial.jsonl").is_file()
+    assert evaluate_suite(tiny(), suite(), out=tmp_path).found == "folder"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "samples.jsonl"]
+
+
+def killed_after(act: Callable[..., None]) -> Callable[..., None]:
+    def acting(*given: Any) -> None:
+        act(*given)
+        raise KeyboardInterrupt
+
+    return acting
 
 
 def test_only_what_is_missing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

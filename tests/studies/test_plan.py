@@ -32,7 +32,8 @@ def spec(world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StudyS
         def grid(spec: Any) -> Grid:
             return grid_of(world, seeds=len(spec.seeds))
 
-    monkeypatch.setattr("instil.studies.plan.question_of", lambda name: Asked)
+    for place in ("plan", "questions"):
+        monkeypatch.setattr(f"instil.studies.{place}.question_of", lambda name: Asked)
     return StudySpec(
         name="mine", question=next(iter(questions.QUESTIONS)), recipe={}, models=[str(world / "base")], seeds=[0, 1]
     )

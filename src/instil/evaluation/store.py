@@ -120,6 +120,7 @@ class Folder:
         if self.results is None:
             self._find_chunks()
         else:
+            (out / PARTIAL).unlink(missing_ok=True)  # whoever wrote the results may have been killed before this
             self._find_whole(self.results)
 
     def _read_results(self, model: str) -> dict[str, Any] | None:
