@@ -166,6 +166,7 @@ def test_a_page_names_the_verdict_the_gains_the_choices_and_how_to_make_it_again
         ("share", {"gained": 0.5, "lost": 0.1}, "gained: 50.0%; lost: 10.0%"),
         ("models", {"pocket_a": {"verdict": "yes", "gain": 0.1, "ci95": [0.05, 0.15]}}, None),
         ("budgets", [0, 16], "0, 16"),
+        ("tuned_alone_wins_up_to", {"held_in": None, "held_out": None}, "none"),
     ],
 )
 def test_figures_of_a_verdict_are_written_by_what_they_are(key: str, value: Any, words: str | None):
@@ -233,6 +234,16 @@ def test_an_overview_is_made_of_finished_studies_alone(tmp_path: Path):
     (tmp_path / "running" / "study.json").write_text("[]", "utf-8")
     with pytest.raises(RunError, match="is not the report of a study"):
         write_overview(tmp_path)
+
+
+def test_an_overview_follows_the_order_of_the_questions(tmp_path: Path):
+    for question in ("cot", "other", "should-i"):
+        (tmp_path / question).mkdir()
+        report: Any = {**study_report(), "question": question}
+        (tmp_path / question / "study.json").write_text(json.dumps(report), "utf-8")
+    page = write_overview(tmp_path, questions=["should-i", "scaling", "cot"]).read_text("utf-8")
+    places = [page.index(f'<h2><a href="{question}/index.html"') for question in ("should-i", "cot", "other")]
+    assert places == sorted(places)
 
 
 def test_a_study_is_written_with_its_figures(tmp_path: Path):

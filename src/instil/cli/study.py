@@ -112,7 +112,7 @@ def overview(
     """
     from instil.reports.overview import write_overview
 
-    typer.echo(write_overview(folder, title=title))
+    typer.echo(write_overview(folder, title=title, questions=list(QUESTIONS)))
 
 
 def _given(question: str, study: str | None, preset: str | None) -> Path | str:

@@ -9,7 +9,7 @@ cot        not shown     +1 points (-3 to 5)       a figure     CoT alone costs 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from instil.errors import RunError
@@ -20,8 +20,13 @@ from instil.reports.study_report import StudyReport
 from instil.reports.verdict_facts import say_gain
 
 
-def write_overview(folder: Path, *, title: str = "Studies") -> Path:
+def write_overview(folder: Path, *, title: str = "Studies", questions: Sequence[str] = ()) -> Path:
     """The pages of all finished studies beneath a folder, written anew, and one page over them.
+
+    Args:
+        folder: where the folders of the studies lie.
+        title: the heading.
+        questions: studies stand in the order of their questions here; others come after, by the names of their folders.
 
     Raises:
         RunError: if there is no finished study.
@@ -36,6 +41,8 @@ def write_overview(folder: Path, *, title: str = "Studies") -> Path:
             f"{folder} holds no finished study (no */study.json)",
             remedy="Give the folder in which the --out folders of studies lie",
         )
+    rank = {question: place for place, question in enumerate(questions)}
+    reports = dict(sorted(reports.items(), key=lambda one: rank.get(one[1]["question"], len(rank))))
     page = folder / "index.html"
     page.write_text(render_overview(reports, title=title), encoding="utf-8", errors="backslashreplace")
     return page

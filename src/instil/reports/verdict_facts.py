@@ -130,11 +130,12 @@ def _say_mapping(key: str, value: Mapping[str, Any]) -> str:
         return _say_value(key, value)
     # a share's key speaks for what lies in it, and so does that of a gain
     outer = _is_share(key) or key.endswith("gain")
-    return "; ".join(
+    said = [
         f"{str(name).replace('_', ' ')}: {say_fact(key if outer else str(name), one)}"
         for name, one in value.items()
         if one is not None
-    )
+    ]
+    return "; ".join(said) or "none"
 
 
 def _say_value(key: str, value: Mapping[str, Any]) -> str:
