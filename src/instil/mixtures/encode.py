@@ -234,7 +234,7 @@ class Encoder:
         wanted = [self.room.to_read(len(answers[k]) + len(self.end_ids)) for k in places]
         allowed = [max(budget, self.room.least_read) for budget in wanted]
         try:
-            return places, self._read([prompts[k] for k in places], wanted, allowed)
+            return places, self.read_within([prompts[k] for k in places], wanted, allowed)
         except TemplateError:
             fine = [k for k in places if self.refusal(prompts[k]) is None]
             if len(fine) == len(places):
@@ -281,9 +281,9 @@ class Encoder:
                 f"no room to read: {max(reserves)} of {self.max_length} tokens are kept for the answer",
                 remedy="Ask for shorter answers",
             )
-        return self._read(prompts, budgets, budgets)
+        return self.read_within(prompts, budgets, budgets)
 
-    def _read(self, prompts: Sequence[Prompt], wanted: Sequence[int], allowed: Sequence[int]) -> list[Reading]:
+    def read_within(self, prompts: Sequence[Prompt], wanted: Sequence[int], allowed: Sequence[int]) -> list[Reading]:
         """Exemplars and turns go until the `wanted` length is reached; the input is cut only if the `allowed` isn't."""
         whole = self._encode([(prompt, len(prompt.exemplars)) for prompt in prompts])
         result = [Reading(ids, len(prompt.exemplars)) for ids, prompt in zip(whole, prompts, strict=True)]

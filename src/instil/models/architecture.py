@@ -7,7 +7,7 @@ engine_of(loaded).generate([[12, 7, 9]], max_new_tokens=12)
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -30,6 +30,9 @@ class Forward(Protocol):
 
     def answer_logits(self, model: PreTrainedModel, pack: PackTensors, layout: Layout) -> Tensor:
         """The logits (K, V) that predict the trained tokens."""
+
+    def inputs_of(self, model: PreTrainedModel, pack: PackTensors, layout: Layout) -> dict[str, Any]:
+        """What the model is called with for a rectangle of this layout."""
 
     def layout_fault(self, model: PreTrainedModel, layout: Layout, *, max_length: int) -> str:
         """Why this very model must not be given rows of this layout; empty where it may."""

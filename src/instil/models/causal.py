@@ -4,10 +4,11 @@
     target_index  [1 2 4 5]                  the hidden states that predict 7 2 and 9 2
     answer_logits (4, V)                     instead of (8, V)
 
-Two layouts give the same numbers:
+Three layouts give the same numbers:
 
     bucketed   one prompt a row, padded on the right: a causal model never looks right, so no mask is needed
     packed     several prompts a row, kept apart by a block-diagonal mask and positions that start anew
+    shared     a prompt and its completions a row; each sees the prompt and itself, and its positions go on from there
 
 Shape legend: B rows, T tokens a row, K trained tokens, H hidden size, V vocabulary.
 """
@@ -43,13 +44,20 @@ def answer_logits(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> 
     The selection sits in front of the model's own output layer, so that whatever the model does behind it (scaling,
     soft capping) is kept. A model that does not call its output layer computes all logits, and is selected from.
     """
+    return selected_logits(model, pack.target_index, inputs_of(model, pack, layout))
+
+
+def inputs_of(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> dict[str, Any]:
+    """What a model is called with for a rectangle of this layout."""
     inputs: dict[str, Any] = {"input_ids": pack.ids, "use_cache": False}
     if layout == "packed" and attention_of(model).startswith("flash"):
         # these codes know segments by positions that start anew, in a single row
         inputs |= {"input_ids": pack.ids.reshape(1, -1), "position_ids": pack.positions.reshape(1, -1)}
     elif layout == "packed":
         inputs |= {"attention_mask": packed_mask(model, pack.segments), "position_ids": pack.positions}
-    return selected_logits(model, pack.target_index, inputs)
+    elif layout == "shared":
+        inputs |= {"attention_mask": tree_mask(model, pack), "position_ids": pack.positions}
+    return inputs
 
 
 def packed_mask(model: PreTrainedModel, segments_BT: Tensor) -> Any:
@@ -74,11 +82,14 @@ def _mask(model: PreTrainedModel, segments_BT: Tensor, window: int | None) -> An
     length = segments_BT.shape[1]
     same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
     past = torch.ones(length, length, dtype=torch.bool, device=segments_BT.device).tril()
-    seen = past if window is None else past.triu(1 - window)
-    allowed = same & seen
+    return _as_taken(model, same & (past if window is None else past.triu(1 - window)))
+
+
+def _as_taken(model: PreTrainedModel, allowed: Tensor) -> Tensor:
+    """Truth values (B, 1, T, T) as the attention code takes them."""
     if attention_of(model) == "sdpa":
         return allowed
-    floor = torch.zeros((), dtype=model.dtype, device=segments_BT.device)
+    floor = torch.zeros((), dtype=model.dtype, device=allowed.device)
     return floor.masked_fill(~allowed, torch.finfo(model.dtype).min)
 
 
@@ -91,6 +102,37 @@ def _blocks(segments_BT: Tensor, window: int | None) -> BlockMask:
 
     rows, length = segments_BT.shape
     return create_block_mask(allowed, rows, None, length, length, device=segments_BT.device)
+
+
+def tree_mask(model: PreTrainedModel, pack: PackTensors) -> Any:
+    """The attention mask under which a segment sees its parent and itself, up to the present; forms as `packed_mask`.
+
+    A window is counted in logical positions: between a completion and its prompt stand other completions.
+    """
+    assert pack.parents is not None, "a pack of trees says which segment each token sees besides its own"
+    config: Any = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = window_of(config)
+    if SLIDING in kinds:
+        return {kind: _tree(model, pack, pack.parents, window if kind == SLIDING else None) for kind in kinds}
+    return _tree(model, pack, pack.parents, None if kinds else window)
+
+
+def _tree(model: PreTrainedModel, pack: PackTensors, parents_BT: Tensor, window: int | None) -> Any:
+    """The mask of one kind of layer, as `_mask`."""
+    segments_BT, positions_BT = pack.segments, pack.positions
+
+    def allowed(row: Tensor, head: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
+        own = segments_BT[row, query] == segments_BT[row, key]
+        above = (parents_BT[row, query] == segments_BT[row, key]) & (parents_BT[row, query] > 0)
+        seen = (own | above) & (key <= query)
+        return seen if window is None else seen & (positions_BT[row, query] - positions_BT[row, key] < window)
+
+    rows, length = segments_BT.shape
+    if attention_of(model) == "flex_attention":
+        return create_block_mask(allowed, rows, None, length, length, device=segments_BT.device)
+    row, place = torch.arange(rows, device=segments_BT.device), torch.arange(length, device=segments_BT.device)
+    return _as_taken(model, allowed(row[:, None, None], None, place[:, None], place)[:, None])
 
 
 def attention_of(model: PreTrainedModel) -> str:

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 
+from instil.models.heads import selected_by_body
 from instil.models.parity import leak_fault, parity_fault
 from instil.models.tensors import Layout, PackTensors, rows_at, to_tensors
 from instil.records import Pack
@@ -38,6 +39,11 @@ def answer_logits(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> 
     The selection stands between the body of the model and its head. A model that runs no such body computes all
     logits, and is selected from.
     """
+    return selected_by_body(model, pack.target_index, inputs_of(model, pack, layout))
+
+
+def inputs_of(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> dict[str, Any]:
+    """What a model is called with for a rectangle of this layout."""
     inputs: dict[str, Any] = {"input_ids": pack.ids}
     if layout == "packed":
         inputs |= {
@@ -46,24 +52,7 @@ def answer_logits(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> 
         }
     elif bool((pack.segments == 0).any()):
         inputs |= {"attention_mask": (pack.segments > 0).long()}
-    selected: list[bool] = []
-
-    def select(_: nn.Module, __: Any, output: Any) -> Any:
-        selected.append(True)
-        chosen = rows_at(output[0], pack.target_index).unsqueeze(0)
-        if isinstance(output, tuple):
-            return (chosen, *output[1:])
-        output["last_hidden_state"] = chosen
-        return output
-
-    body = model.base_model
-    hook = body.register_forward_hook(select) if body is not model else None
-    try:
-        logits: Tensor = model(**inputs).logits
-    finally:
-        if hook is not None:
-            hook.remove()
-    return logits.squeeze(0) if selected else rows_at(logits, pack.target_index)
+    return inputs
 
 
 def packed_mask(model: PreTrainedModel, segments_BT: Tensor, positions_BT: Tensor) -> Any:

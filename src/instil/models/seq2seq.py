@@ -43,16 +43,25 @@ _TRIED = (((23, 5), (7, 11), (12, 2)), ((16, 9), (19, 6)))
 
 def answer_logits(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> Tensor:
     """The logits (K, V) that predict the trained tokens, computed at their positions alone."""
+    return selected_logits(model, pack.target_index, inputs_of(model, pack, layout))
+
+
+def inputs_of(model: PreTrainedModel, pack: PackTensors, layout: Layout) -> dict[str, Any]:
+    """What a model is called with for a rectangle of this layout.
+
+    Where several rows of the decoder read one row of the encoder, that has been read already.
+    """
     assert pack.encoder is not None, "a pack for seq2seq has what the encoder reads"
     if layout == "packed":
-        return selected_logits(model, pack.target_index, packed_inputs(model, pack))
-    inputs: dict[str, Any] = {
-        "input_ids": pack.encoder.ids,
-        "attention_mask": padding_mask(model, pack.encoder.segments > 0),
-        "decoder_input_ids": pack.ids,
-        "use_cache": False,
-    }
-    return selected_logits(model, pack.target_index, inputs)
+        return packed_inputs(model, pack)
+    mask = padding_mask(model, pack.encoder.segments > 0)
+    inputs: dict[str, Any] = {"attention_mask": mask, "decoder_input_ids": pack.ids, "use_cache": False}
+    if pack.encoder_rows is None:
+        return inputs | {"input_ids": pack.encoder.ids}
+    encoder: Any = model.get_encoder()
+    read = encoder(input_ids=pack.encoder.ids, attention_mask=mask).last_hidden_state
+    rows = pack.encoder_rows
+    return inputs | {"encoder_outputs": (read.index_select(0, rows),), "attention_mask": mask.index_select(0, rows)}
 
 
 def padding_mask(model: PreTrainedModel, real_BS: Tensor) -> Tensor:
