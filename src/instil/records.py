@@ -4,6 +4,9 @@
     Prompt    "Does it follow? ..." -> "yes"          a rendered example: text, target, options, origin
     Encoded   [12, 7, 9 | 4, 2]                        token ids; what stands after the bar is trained on
     Pack      several Encoded in one rectangle         what a model is fed
+    Ranking   "Name a fruit." -> Apple, A chair: 1, 2  completions of one prompt, ranked by one person
+    Group     [12, 7] -> [4, 2], [8, 8, 2]             the same as token ids: a prompt, and completions of it
+    GroupPack groups in one rectangle                  each prompt once where the architecture allows it
 
 Shape legend: B rows, T tokens a row, K trained tokens in the rectangle.
 """
@@ -284,6 +287,10 @@ class Pack:
     encoder: Rectangle | None = None
     """seq2seq: what the encoder reads. Row b and segment n here belong to row b and segment n of the decoder, which the
     other fields describe."""
+    parents: NDArray[np.int32] | None = None
+    """(B, T), in trees alone: the segment of the same row that a token sees besides its own, 0 where there is none."""
+    encoder_rows: NDArray[np.int64] | None = None
+    """(B,), seq2seq, where an input has several answers: the row of `encoder` that each row of the decoder reads."""
 
     @property
     def tokens(self) -> int:
@@ -295,3 +302,59 @@ class Pack:
     def size(self) -> int:
         """Tokens, padding included: what memory depends on."""
         return int(self.ids.size + (0 if self.encoder is None else self.encoder.ids.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Several completions of one prompt, ranked by one person (or scored one by one, which may be the only one)."""
+
+    messages: tuple[Message, ...]
+    """What is answered; the last turn is not the assistant's. May be empty: then completions are texts of their own."""
+    completions: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
+    """For each completion, 1 is best; equal ranks are a tie. Empty where completions were scored and not compared."""
+    scores: tuple[float, ...] = ()
+    """For each completion, where it was scored (0 or 1: bad or good); else empty."""
+    annotator: str = ""
+    """Who ranked; empty where nobody says."""
+    task: str = ""
+    example: str = ""
+    """Key of the row that it comes from."""
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """(better, worse) by number of the completion, for every pair that is not tied."""
+        places = range(len(self.ranks))
+        return tuple((i, j) for i in places for j in places if self.ranks[i] < self.ranks[j])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A prompt with several completions of it, as token ids."""
+
+    prompt: NDArray[np.int32]
+    """What is read: by the encoder of a seq2seq model, with its end token."""
+    completions: tuple[NDArray[np.int32], ...]
+    """Each with its end token, where it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPack:
+    """Groups in one rectangle. Completions are numbered through: those of the first group, those of the second, ...
+
+    Worked example, prompt [5 6] with completions [7 2] and [8 2], shared in one row::
+
+        ids       [[5 6 7 2 8 2]]    segments [[1 1 2 2 3 3]]    parents [[0 0 1 1 1 1]]    positions [[0 1 2 3 2 3]]
+        target_index [1 2 1 4]   target_ids [7 2 8 2]      owners [0 0 1 1]    places [0 1 0 1]     ends [3 5]
+    """
+
+    pack: Pack
+    """Every token of every completion is a target."""
+    owners: NDArray[np.int64]
+    """(K,): the number of the completion that each target belongs to, in the whole list of groups."""
+    places: NDArray[np.int64]
+    """(K,): the place of each target in its completion, from 0."""
+    numbers: NDArray[np.int64]
+    """(N,): the numbers of the completions in this rectangle."""
+    ends: NDArray[np.int64]
+    """(N,): index into the flattened rectangle of the last token of each of them: where a reward is read."""

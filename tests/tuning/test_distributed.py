@@ -110,7 +110,7 @@ def gradient_of(cut: list[slice], world: World) -> dict[str, torch.Tensor]:
     )
     made = gradients.make(Start())
     named = {name: weight.grad for name, weight in loaded.model.named_parameters() if weight.grad is not None}
-    return {**named, "loss": torch.tensor(sum(made.sums) / answers)}
+    return {**named, "loss": torch.tensor(sum(loss for (loss,) in made.sums) / answers)}
 
 
 def eighths(pieces: int) -> list[slice]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from instil.records import Pack, Rectangle
 
-Layout = Literal["bucketed", "packed"]
-"""One prompt a row, padded on the right; or several a row, kept apart by masks."""
+Layout = Literal["bucketed", "packed", "shared"]
+"""One prompt a row, padded on the right; several a row, kept apart by masks; or a prompt and all its completions a row,
+each of which sees the prompt and itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class PackTensors:
     target_index: Tensor
     target_ids: Tensor
     encoder: RectangleTensors | None = None
+    parents: Tensor | None = None
+    encoder_rows: Tensor | None = None
 
 
 def to_tensors(pack: Pack, device: torch.device) -> PackTensors:
@@ -56,6 +59,8 @@ def to_tensors(pack: Pack, device: torch.device) -> PackTensors:
         moved(pack.target_index),
         moved(pack.target_ids),
         None if pack.encoder is None else rectangle(pack.encoder),
+        None if pack.parents is None else moved(pack.parents),
+        None if pack.encoder_rows is None else moved(pack.encoder_rows),
     )
 
 

@@ -48,6 +48,8 @@ class Piece(Generic[M]):
 Batches = Callable[[int, int], Sequence[Piece[M]]]
 """(step, tokens_per_batch) -> the pieces of the step: a pure function."""
 LossSum = Callable[[PreTrainedModel, M], Tensor]
+"""The summed loss of a piece: a number; or, where it has an attribute `figures` that names some for the piece's kind
+(`{"loss": ("clipped", "entropy")}`), a vector of the loss and these, each summed over the piece's targets."""
 
 
 class Place(Protocol):
@@ -63,8 +65,8 @@ class Gradient(Generic[M]):
 
     pieces: Sequence[Piece[M]]
     """Empty where the step has no token to train on."""
-    sums: list[float]
-    """The summed loss of each piece."""
+    sums: list[list[float]]
+    """The summed loss of each piece, and its figures."""
     stop: bool
     """Whether any process was asked to stop."""
 
@@ -113,7 +115,7 @@ class Gradients(Generic[M]):
             sums, failed = self._own(pieces, place)
             failed, stops = self._agree(pieces, failed, stop, place)
             if not failed:
-                sums = self.world.summed(sums)
+                sums = self._summed(sums)
                 self.held.sum_gradients(self.weights)
                 return Gradient(pieces, sums, stops)
             for weight in self.weights:
@@ -121,8 +123,8 @@ class Gradients(Generic[M]):
             release_memory()
             self._shrink(failed, place)
 
-    def _own(self, pieces: Sequence[Piece[M]], place: Place) -> tuple[list[float], int]:
-        """This process's pieces: their summed losses, and the largest size if memory ran out, else 0."""
+    def _own(self, pieces: Sequence[Piece[M]], place: Place) -> tuple[list[list[float]], int]:
+        """This process's pieces: their summed losses and figures, and the largest size if memory ran out, else 0."""
         parts = self.world.share([piece.size for piece in pieces])
         own: list[int | None] = [*parts[self.world.rank]]
         if self.held.sharded:  # whoever holds a part of the weights must be there each time that they are used
@@ -133,10 +135,10 @@ class Gradients(Generic[M]):
             for number in own:
                 piece, scale = (filler, 0.0) if number is None else (pieces[number], pieces[number].scale)
                 with self._products():
-                    loss = self.held.loss(piece.item)
-                torch.autograd.backward(loss * scale)
+                    loss = self.held.loss(piece.item).reshape(-1)
+                torch.autograd.backward(loss[0] * scale)
                 losses.append(loss.detach())
-            values = torch.stack(losses).tolist() if losses else []
+            values = _fetched(losses)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -146,12 +148,21 @@ class Gradients(Generic[M]):
                     f"memory ran out at step {place.step + 1} with {failed:,} tokens in a piece",
                     remedy=f"Begin anew with tuning.tokens_per_batch {max(1, failed // 2)}, or with more processes",
                 ) from error
-            return [0.0] * len(pieces), failed
-        sums = [0.0] * len(pieces)
+            return self._nothing(pieces), failed
+        sums = self._nothing(pieces)
         for number, value in zip(own, values, strict=True):
             if number is not None:
                 sums[number] = value
         return sums, 0
+
+    def _nothing(self, pieces: Sequence[Piece[M]]) -> list[list[float]]:
+        """The sums of pieces that this process did not read."""
+        return [[0.0] * (1 + len(self.held.figures.get(piece.kind, ()))) for piece in pieces]
+
+    def _summed(self, sums: list[list[float]]) -> list[list[float]]:
+        """The same over all processes."""
+        whole = iter(self.world.summed([value for row in sums for value in row]))
+        return [[next(whole) for _ in row] for row in sums]
 
     def _agree(self, pieces: Sequence[Piece[M]], failed: int, stop: object, place: Place) -> tuple[int, bool]:
         """What all processes say: the largest size that did not fit, and whether any was asked to stop."""
@@ -182,6 +193,14 @@ class Gradients(Generic[M]):
 
     def _products(self) -> contextlib.AbstractContextManager[object]:
         return products_in(self.dtype, self.held.model)
+
+
+def _fetched(losses: Sequence[Tensor]) -> list[list[float]]:
+    """Vectors of unlike length as numbers, fetched from their device at once."""
+    if not losses:
+        return []
+    flat = iter(torch.cat(list(losses)).tolist())
+    return [[next(flat) for _ in range(len(loss))] for loss in losses]
 
 
 def products_in(dtype: torch.dtype, model: PreTrainedModel) -> contextlib.AbstractContextManager[object]:

@@ -51,6 +51,9 @@ _NOTHING = "it has no token to train on"
 
 Evaluate = Callable[[int, PreTrainedModel], Mapping[str, Any]]
 """(step, model) -> its figures by name; `keep_best` is one of these names."""
+Prepare = Callable[[int, PreTrainedModel], None]
+"""(step, model) -> what `batches` needs before it is asked for this step, such as rollouts of the model as it is now. A
+pure function of the step and the weights; it may be called again for a step that was not finished."""
 
 
 def train(
@@ -61,6 +64,7 @@ def train(
     run: RunFolder,
     *,
     evaluate: Evaluate | None = None,
+    prepare: Prepare | None = None,
     title: str = "training",
     show_progress: bool = True,
 ) -> TrainResult:
@@ -75,6 +79,8 @@ def train(
         evaluate: called every `evaluate_every` steps and after the last one; its figures go to metrics.jsonl. Where
             `keep_best` chooses by them, it is called before the first step as well, and not at an uneven last one: what
             a longer run would not see must not decide.
+        prepare: called before every step, with the weights as they are then and without dropout; with several
+            processes in each of them, which must ask for no more than they do together.
         title: stands before the progress bar.
         show_progress: whether to show one.
 
@@ -94,7 +100,7 @@ def train(
         trainer.model.train()
         try:
             with stopping_gently(run.say) as stop:
-                trainer.run_all(evaluate, stop, title, show_progress)
+                trainer.run_all(evaluate, prepare, stop, title, show_progress)
             trainer.take_best()
             trainer.held.put_together()
         finally:
@@ -173,7 +179,9 @@ class _Trainer(Generic[M]):
         self.run.keep_metrics(belongs)
         self.run.say(f"resuming at step {step} of {self.spec.max_steps}")
 
-    def run_all(self, evaluate: Evaluate | None, stop: StopRequest, title: str, shown: bool) -> None:
+    def run_all(
+        self, evaluate: Evaluate | None, prepare: Prepare | None, stop: StopRequest, title: str, shown: bool
+    ) -> None:
         spec, progress = self.spec, self.progress
         clock, clock_tokens = time.perf_counter(), progress.tokens
         saved = progress.step
@@ -186,6 +194,8 @@ class _Trainer(Generic[M]):
                 self._evaluate(evaluate, panel)
             while not self._is_over():
                 began = time.perf_counter()
+                if prepare is not None:
+                    self._prepare(prepare)
                 norm = self.take_step(stop)
                 progress.seconds += time.perf_counter() - began
                 step, last = progress.step, progress.step == spec.max_steps
@@ -214,7 +224,7 @@ class _Trainer(Generic[M]):
         made = self.gradients.make(progress, stop=stop)
         pieces, sums = made.pieces, made.sums
         norm = self.held.gradient_length(self.weights)
-        loss = sum(piece.scale * value for piece, value in zip(pieces, sums, strict=True))
+        loss = sum(piece.scale * values[0] for piece, values in zip(pieces, sums, strict=True))
         reason = fault(spec, progress.good, loss=loss, gradient=norm) if pieces else _NOTHING
         if reason:
             self._skip(reason)
@@ -224,9 +234,8 @@ class _Trainer(Generic[M]):
             self._move(learning_rate(spec, progress.step, spec.max_steps))
             progress.skipped_in_a_row = 0
             remember(spec, progress.good, loss=loss, gradient=norm)
-            for piece, value in zip(pieces, sums, strict=True):
-                progress.sums[piece.kind] = progress.sums.get(piece.kind, 0.0) + value
-                progress.sums[f"{piece.kind}/targets"] = progress.sums.get(f"{piece.kind}/targets", 0.0) + piece.targets
+            for piece, values in zip(pieces, sums, strict=True):
+                progress.add(piece.kind, piece.targets, values, self.held.figures.get(piece.kind, ()))
         for weight in self.weights:
             weight.grad = None
         progress.step += 1
@@ -292,6 +301,14 @@ class _Trainer(Generic[M]):
                 f"{best.told(metric)}"
             )
         panel.evaluated(step, figures, best=best.told(metric))
+
+    def _prepare(self, prepare: Prepare) -> None:
+        if self.held.sharded:
+            with self.held.whole_model() as model, evaluating(model):
+                prepare(self.progress.step, model)
+            return
+        with evaluating(self.model):
+            prepare(self.progress.step, self.model)
 
     def _is_evaluated(self, step: int) -> bool:
         every = self.spec.evaluate_every

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -82,6 +82,7 @@ class Replicas(Generic[M]):
         self.model = model.float()
         """What is trained: the optimizer's weights are its."""
         self.world = world
+        self.figures = figures_of(loss_sum)
         self._loss_sum = loss_sum
         if world.size > 1:
             for weight in model.parameters():  # the first process's, should machines have read unlike ones
@@ -122,6 +123,12 @@ class Replicas(Generic[M]):
         """Training is over: the model that was given has what was learned."""
 
 
+def figures_of(loss_sum: object) -> Mapping[str, Sequence[str]]:
+    """What a loss measures beside itself, by kind of piece."""
+    figures: Mapping[str, Sequence[str]] = getattr(loss_sum, "figures", {})
+    return figures
+
+
 def _buckets(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     bucket: list[Tensor] = []
     for weight in weights:
@@ -152,6 +159,7 @@ class Shards(Replicas[M]):
         dtype: torch.dtype,
     ) -> None:
         self.world = world
+        self.figures = figures_of(loss_sum)
         self._plain = model
         memo: dict[int, Any] = {
             id(weight): nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)

@@ -7,7 +7,7 @@ a row of metrics.jsonl      {"step": 20, "loss": 1.1275, "tokens": 81920, ...}
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +34,18 @@ class Progress:
     tokens_per_batch: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    """Summed losses by kind since the last row of metrics, and their targets as `<kind>/targets`."""
+    """Summed losses by kind since the last row of metrics, their targets as `<kind>/targets`, and what was measured
+    beside them."""
+
+    def add(self, kind: str, targets: int, values: Sequence[float], figures: Sequence[str]) -> None:
+        """Take in a piece: its summed loss, then its figures, by their names."""
+        for name, value in zip((kind, *figures), values, strict=True):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.sums[f"{name}/targets"] = self.sums.get(f"{name}/targets", 0.0) + targets
 
     @property
     def losses(self) -> dict[str, float]:
-        """The mean loss of each kind since the last row of metrics."""
+        """The mean loss of each kind, and of each figure, since the last row of metrics."""
         kinds = {kind: value for kind, value in self.sums.items() if not kind.endswith("/targets")}
         return {kind: value / self.sums[f"{kind}/targets"] for kind, value in sorted(kinds.items())}
 
