@@ -7,6 +7,7 @@ render_run(report)  ->  report.html: verdict, a figure and a table for each suit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from instil.reports.curves import curve_plot
@@ -26,7 +27,7 @@ def render_run(report: RunReport) -> str:
         "run.html",
         title=f"{report['name']}: {report['verdict']}",
         report=report,
-        suites=[_suite(table) for table in report["suites"]],
+        suites=[suite_section(table) for table in report["suites"]],
         compared=any("base" in group for table in report["suites"] for group in table["groups"]),
         loss_figure=loss_plot([(point["step"], point["loss"]) for point in report.get("loss_curve", [])]),
         curves=_curves(report),
@@ -95,7 +96,13 @@ def _told(name: str, head: SuiteGroup) -> str:
     return f"on {name} ({head['setting']}) no clear difference: {numbers}"
 
 
-def _suite(table: SuiteTable) -> Mapping[str, Any]:
+def suite_section(table: SuiteTable, *, called: Mapping[str, str] = {}) -> Mapping[str, Any]:
+    """A suite as a page shows it: a figure of its headlines, and every row.
+
+    Args:
+        table: its rows.
+        called: what `base` and `tuned` are called, where not so.
+    """
     groups = table["groups"]
     headlines = [group for group in groups if group.get("headline", True)]
     shown = headlines[:_MOST_ROWS]
@@ -110,15 +117,17 @@ def _suite(table: SuiteTable) -> Mapping[str, Any]:
         "compared": compared,
         "chance": any(group.get("chance") is not None for group in shown),
         "figure": interval_plot(
-            [_row(group, first=group["group"] == groups[0]["group"]) for group in shown], caption=table["suite"]
+            [_row(group, called, first=group["group"] == groups[0]["group"]) for group in shown],
+            caption=table["suite"],
         ),
         "rest": groups,
     }
 
 
-def _row(group: SuiteGroup, *, first: bool) -> Row:
+def _row(group: SuiteGroup, called: Mapping[str, str], *, first: bool) -> Row:
     marks = [mark("base", group["base"])] if "base" in group else []
     marks.append(mark("tuned", group["tuned"]))
+    marks = [replace(one, name=called.get(one.series, "")) for one in marks]
     return Row(
         group["group"], marks, note=f"{group['setting']}, {group['metric']}", chance=group.get("chance"), strong=first
     )
