@@ -11,9 +11,8 @@ part of the outer one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,13 @@ from instil.mixtures import filters, held_out
 from instil.mixtures.mixture import Mixture
 from instil.mixtures.shuffled import shuffled
 from instil.mixtures.some_templates import with_some_templates
+from instil.mixtures.sources import open_source
 from instil.mixtures.spec import MixtureSpec, SourceSpec
-from instil.mixtures.weights import Branch, fits
+from instil.mixtures.weights import Branch
 from instil.recipe import load_yaml, parse
 
 if TYPE_CHECKING:
     from instil.mixtures.decontaminated import Dropped
-    from instil.tasks.registry import Collection
     from instil.tasks.task import Task
 
 
@@ -159,44 +158,9 @@ class _Loader:
         return self.branch(spec, (*above, path), skip=skip or spec.missing == "skip")
 
     def _open(self, source: SourceSpec, *, skip: bool) -> tuple[Task, ...]:
-        from instil.tasks.registry import open_collection
-
-        hub = {
-            "config": source.config,
-            "split": source.split,
-            "revision": source.revision,
-            "where": source.where or None,
-            "task_column": source.task_column,
-        }
-        found = open_collection(
-            source.collection,
-            self.data,
-            path=source.path,
-            tasks=source.tasks,
-            columns=source.map,
-            templates=source.templates,
-            phrasings=source.phrasings,
-            skip_absent=skip,
-            **{name: value for name, value in hub.items() if value is not None},
-        )
-        if self.strict and found.quarantined:
-            file, rows = next(iter(found.quarantined.items()))
-            raise DataError(f"{file}, {rows[0].where}: {rows[0].reason}", remedy="Mend it, or leave out --strict")
-        self.remarks += _remarks(found)
-        if source.tasks is None:
-            kept, left = filters.without_other_splits(found.tasks)
-            if left:
-                self.remarks.append(
-                    f"{found.name}: {len(left):,} tasks are left out: the train split of their data set is here "
-                    f"({left[0].name} for one); name them in `tasks` to train on them"
-                )
-            if others := filters.evaluated(kept):
-                self.remarks.append(
-                    f"{found.name}: no train split is here beside {others[0].name} (such tasks: {len(others):,}), "
-                    "so it is trained on itself; `exclude` it if you evaluate on it"
-                )
-            found = replace(found, tasks=kept)
-        return tuple(_chosen(found.tasks, source, self.data))
+        opened = open_source(source, self.data, skip_absent=skip, strict=self.strict)
+        self.remarks += opened.remarks
+        return opened.tasks
 
     def _left(self, branch: Branch, *, skip: bool) -> Branch:
         """The branch without what its own rules leave out."""
@@ -272,21 +236,6 @@ class _Loader:
         return branch.each(lambda task: task if task.name in kept else None)
 
 
-def _chosen(tasks: Iterable[Task], source: SourceSpec, data: Path | None) -> Iterator[Task]:
-    """The tasks that a source asks for by name and cluster, described by its catalogue."""
-    from instil.tasks.catalogue import load_catalogue
-
-    catalogue = None if source.catalogue is None else load_catalogue(source.catalogue, data)
-    for task in tasks:
-        if any(fits(task.name, pattern) for pattern in source.exclude):
-            continue
-        described = task if catalogue is None else catalogue.describe(task)
-        if source.clusters is None or any(
-            fnmatchcase(described.cluster.casefold(), pattern.casefold()) for pattern in source.clusters
-        ):
-            yield described
-
-
 def _limited(branch: Branch) -> Branch:
     """Some examples of each task, as many as its source says."""
     sources: list[tuple[Task, ...] | Branch] = []
@@ -297,15 +246,3 @@ def _limited(branch: Branch) -> Branch:
         else:
             sources.append(tuple(held_out.some_examples(task, limit, draw=branch.spec.limit_draw) for task in tasks))
     return Branch(branch.spec, tuple(sources))
-
-
-def _remarks(found: Collection) -> Iterator[str]:
-    if found.absent:
-        yield f"{found.name}: {len(found.absent):,} listed tasks are not there, {found.absent[0]} for one"
-    if found.quarantined:
-        file, rows = next(iter(found.quarantined.items()))
-        count = sum(map(len, found.quarantined.values()))
-        yield (
-            f"{found.name}: {count:,} rows in {len(found.quarantined):,} files were set aside, for one {file}, "
-            f"{rows[0].where}: {rows[0].reason}; `instil tasks check` lists all"
-        )
