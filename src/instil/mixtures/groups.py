@@ -13,7 +13,7 @@
                                [3 5 6 8 9 1]]
 
 All completions of a prompt stand in one rectangle, because losses over rankings need all of them; rows of like length
-stand together. A group whose tree would be longer than `tokens_per_batch` has several rows, each with the prompt.
+stand together. Completions too many for one tree stand in several rows, each with the prompt.
 
 Shape legend: B rows, T tokens a row, K trained tokens, N completions.
 """
@@ -33,6 +33,10 @@ from instil.mixtures.encoding_report import EncodingReport
 from instil.records import Group, GroupPack, Pack, Prompt, Ranking, Rectangle, Specials
 
 Ids = NDArray[np.int32]
+
+#: The completions of a tree have at most so many tokens, or so many times those of the prompt: masks grow with the
+#: square of a row, and beyond this a second copy of the prompt is a fourth of a row at most.
+_TREE, _PROMPTS = 2048, 4
 
 
 def prompt_of(ranking: Ranking) -> Prompt:
@@ -175,8 +179,8 @@ def lay_out_groups(
 
     Args:
         groups: prompts with completions, one or more each.
-        tokens_per_batch: the most that rows x length of a rectangle may be, padding included; a unit that is larger has
-            a rectangle of its own.
+        tokens_per_batch: the most that rows x length of a rectangle may be, padding included. What must stand together
+            and is larger has a rectangle of its own.
         specials: of the model.
         shared: causal models: whether a prompt is read once for all its completions, in a tree.
         whole_groups: whether all completions of a prompt stay in one rectangle.
@@ -205,7 +209,10 @@ def _units(
         read, before = len(group.prompt), len(specials.start) - 1
     elif specials.architecture == "masked":
         before += len(specials.end)
-    places = _split(sizes, tokens - before) if tree else [[place] for place in range(len(sizes))]
+    room = max(_TREE, _PROMPTS * before)
+    if not whole:  # rows may stand in several rectangles then
+        room = min(room, tokens - before)
+    places = _split(sizes, room) if tree else [[place] for place in range(len(sizes))]
     widths = [before + sum(sizes[place] for place in row) for row in places]
     rows = [tuple(start + place for place in row) for row in places]
     if whole:

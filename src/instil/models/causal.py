@@ -30,6 +30,7 @@ from transformers import PreTrainedModel
 from instil.models.heads import selected_logits
 from instil.models.parity import leak_fault, parity_fault
 from instil.models.tensors import Layout, PackTensors, to_tensors
+from instil.models.tree_attention import planned
 from instil.records import Pack
 
 #: Kinds of layers that packed masks are made for.
@@ -132,7 +133,10 @@ def _tree(model: PreTrainedModel, pack: PackTensors, parents_BT: Tensor, window:
     if attention_of(model) == "flex_attention":
         return create_block_mask(allowed, rows, None, length, length, device=segments_BT.device)
     row, place = torch.arange(rows, device=segments_BT.device), torch.arange(length, device=segments_BT.device)
-    return _as_taken(model, allowed(row[:, None, None], None, place[:, None], place)[:, None])
+    mask = _as_taken(model, allowed(row[:, None, None], None, place[:, None], place)[:, None])
+    # a window that is wider than any completion with its prompt hides nothing
+    whole = attention_of(model) == "sdpa" and (window is None or int(positions_BT.max()) < window)
+    return planned(mask, segments_BT, parents_BT) if whole else mask
 
 
 def attention_of(model: PreTrainedModel) -> str:

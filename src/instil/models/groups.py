@@ -16,6 +16,7 @@ Shape legend: B rows, T tokens a row, K tokens of completions, N places, H hidde
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from instil.models.architecture import forward_of
-from instil.models.causal import FULL, SLIDING, answer_logits, attention_of, narrow_window
+from instil.models.causal import FULL, SLIDING, answer_logits, attention_of, narrow_window, window_of
 from instil.models.heads import given_by_body, read_by_head
 from instil.models.memory import is_out_of_memory
 from instil.models.parity import STILL, evaluating, parity_fault
@@ -38,8 +39,11 @@ from instil.records import Architecture, Pack
 if TYPE_CHECKING:
     from instil.models.loading import LoadedModel
 
-#: The tokens of made-up prompts and of completions of each: longer than a window that is tried, and shorter.
-_TRIED = ((9, (7, 14, 3, 1)), (4, (5, 2)), (11, (8,)))
+Ids = NDArray[np.int32]
+
+#: The tokens of made-up prompts and of completions of each, in a rectangle of short rows (which are attended to under a
+#: dense mask) and one of long rows (which may not be); longer than a window that is tried, and shorter.
+_TRIED = (((9, (7, 14, 3, 1)), (4, (5, 2))), ((11, (8,)), (33, (40, 1, 26))))
 #: Logits in float32 that are held at once beside those that are given.
 _LOGITS = 2**22
 
@@ -132,38 +136,42 @@ def sharing_fault(loaded: LoadedModel) -> str:
         return f"it has layers of the kind {min(others)}"
     if attention_of(model) not in ("sdpa", "eager", "flex_attention"):
         return f"its attention code ({attention_of(model)}) takes no mask of its own"
-    rows = _made_up(config, loaded.max_length)
-    pack, whole = to_tensors(_laid_out(rows), model.device), [(row[0], one) for row in rows for one in row[1:]]
+    rectangles = _made_up(config, loaded.max_length)
+    packs = [to_tensors(_laid_out(rows), model.device) for rows in rectangles]
+    pairs = [(row[0], completion) for rows in rectangles for row in rows for completion in row[1:]]
 
-    def together(given: PackTensors = pack) -> Tensor:
-        return answer_logits(model, given, "shared")
+    def together(pack: PackTensors) -> Tensor:
+        return answer_logits(model, pack, "shared")
 
-    def alone(prompt: NDArray[np.int32], completion: NDArray[np.int32]) -> Tensor:
+    def alone(prompt: Ids, completion: Ids) -> Tensor:
         ids = torch.from_numpy(np.concatenate([prompt, completion]).astype(np.int64))[None].to(model.device)
         logits: Tensor = model(input_ids=ids, use_cache=False).logits
         return logits[0, len(prompt) - 1 :]
 
-    with narrow_window(config):
-        fault = parity_fault(model, [together], [partial(alone, *one) for one in whole], pack.target_ids)
-        return fault or _leak_fault(model, pack, [len(one) + 1 for _, one in whole])
+    shared, separate = [partial(together, pack) for pack in packs], [partial(alone, *pair) for pair in pairs]
+    target_ids = torch.cat([pack.target_ids for pack in packs])
+    for window in (narrow_window(config), contextlib.nullcontext())[window_of(config) is None :]:
+        with window:
+            fault = parity_fault(model, shared, separate, target_ids)
+            fault = fault or next(filter(None, (_leak_fault(model, pack) for pack in packs)), "")
+            if fault:
+                return fault
+    return ""
 
 
-def _leak_fault(model: PreTrainedModel, pack: PackTensors, sizes: Sequence[int]) -> str:
+def _leak_fault(model: PreTrainedModel, pack: PackTensors) -> str:
     """Whether completions of a prompt see each other, in words; empty where they do not."""
-    owner_K = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(pack.ids.device)
-    number_BT = torch.zeros_like(pack.ids)  # 0 is a prompt's or padding
-    # what is read at an end or before it is the completion's own; at the first place it is the prompt's
-    own = pack.segments.reshape(-1).index_select(0, pack.target_index) > 1
-    number_BT.reshape(-1)[pack.target_index[own]] = owner_K[own] + 1
+    # the first token of a completion is predicted by the prompt, which nothing changes
+    owner_K = pack.segments.reshape(-1).index_select(0, pack.target_index)
     other_BT = torch.where(pack.ids == pack.ids[0, 0], pack.ids[0, 1], pack.ids[0, 0])
     try:
         with evaluating(model), torch.no_grad():
             before = answer_logits(model, pack, "shared")
             for side in (0, 1):
-                changed = (number_BT > 0) & (number_BT % 2 == side)
+                changed = ((pack.segments > 1) & (pack.segments % 2 == side)) | (pack.segments == 0)
                 after = answer_logits(model, replace(pack, ids=torch.where(changed, other_BT, pack.ids)), "shared")
-                moved = (after - before)[(owner_K + 1) % 2 != side].abs()
-                if not float(moved.max()) <= STILL * float(before.abs().max()):
+                still = (owner_K == 1) | (owner_K % 2 != side)
+                if not float((after - before)[still].abs().max()) <= STILL * float(before.abs().max()):
                     return "what it computes for a completion moves with the others of its prompt"
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
         if is_out_of_memory(error):
@@ -172,18 +180,21 @@ def _leak_fault(model: PreTrainedModel, pack: PackTensors, sizes: Sequence[int])
     return ""
 
 
-def _made_up(config: Any, max_length: int) -> list[list[NDArray[np.int32]]]:
+def _made_up(config: Any, max_length: int) -> list[list[list[Ids]]]:
     """Random prompts, each followed by its completions."""
     generator = np.random.default_rng(0)
     words = np.arange(config.vocab_size, dtype=np.int32)
     words = words[words != config.pad_token_id]
     return [
-        [generator.choice(words, min(size, max(1, max_length // 2))) for size in (read, *written)]
-        for read, written in _TRIED
+        [
+            [generator.choice(words, min(size, max(1, max_length // 2))) for size in (read, *written)]
+            for read, written in rows
+        ]
+        for rows in _TRIED
     ]
 
 
-def _laid_out(rows: Sequence[Sequence[NDArray[np.int32]]]) -> Pack:
+def _laid_out(rows: Sequence[Sequence[Ids]]) -> Pack:
     """Trees in a rectangle; every token of a completion is a target, and one more is asked at its end."""
     width = max(sum(map(len, row)) for row in rows)
     ids, segments, positions, parents = (np.zeros((len(rows), width), dtype=np.int32) for _ in range(4))
