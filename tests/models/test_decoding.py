@@ -297,3 +297,28 @@ def test_an_option_is_greedy_where_the_model_would_have_written_it(kind: str) ->
 def test_a_single_slot_ends_by_being_filled() -> None:
     engine = MaskedEngine(tiny_loaded("bert", answer_slots=1))
     assert {one.reason for one in engine.generate(prompts(5), sampling=FREE)} == {"end"}
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_log_probabilities_of_drawn_tokens_are_those_of_the_model(kind: str) -> None:
+    loaded = tiny_loaded(kind, **VARIED.get(kind, {}))
+    engine = engine_of(loaded)
+    tail = list(loaded.specials.end) if loaded.architecture == "seq2seq" else []
+    prompts = [[5, 6, 7, *tail], [9, 8, *tail], [5, 6, 7, *tail]] * 8
+    drawn = engine.generate(prompts, 40, sampling=Sampling(), seeds=range(24), log_probs=True)
+    assert kind == "t5" or {one.reason for one in drawn} == {"end", "length"}
+    for prompt, one in zip(prompts, drawn, strict=True):
+        written = [*one.ids, *([] if one.end is None else [one.end])]
+        assert (one.end is not None) == (one.reason == "end")
+        assert len(one.log_probs) == len(written)
+        assert sum(one.log_probs) == pytest.approx(engine.loglikelihoods([prompt], [[written]])[0][0], abs=1e-3)
+    assert all(not one.log_probs for one in engine.generate(prompts, 3))
+
+
+def test_a_temperature_counts_in_the_log_probabilities_of_drawn_tokens() -> None:
+    loaded = tiny_loaded()
+    one = engine_of(loaded).generate([[5, 6]], 1, sampling=Sampling(temperature=0.5), seeds=[3], log_probs=True)[0]
+    with torch.no_grad():
+        logits = loaded.model(input_ids=torch.tensor([[5, 6]])).logits[0, -1].double()
+    token = one.ids[0] if one.ids else one.end
+    assert one.log_probs[0] == pytest.approx(float((logits / 0.5).log_softmax(-1)[token]), abs=1e-5)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class Completion:
     """Their text, up to the stop string where one ended it."""
     reason: Reason
     """What ended it."""
+    end: int | None = field(default=None, compare=False)
+    """The end token that ended it, where one did and answers are not streamed."""
+    log_probs: tuple[float, ...] = field(default=(), compare=False)
+    """Where they were asked for: of each token, that of the end included, its log-probability as it was drawn."""
 
     @property
     def finished(self) -> bool:

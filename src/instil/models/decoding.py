@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from instil.models.completion import Reason, Writing
-from instil.models.sampling import Sampling, next_tokens
+from instil.models.completion import Completion, Reason, Writing
+from instil.models.sampling import Sampling, next_tokens, token_log_probs
 
 #: Rows that ended are dropped, or their places taken, once they are this share of a batch.
 MOVE_AT = 0.25
@@ -60,6 +60,10 @@ class Answer:
     ids: list[int] = field(default_factory=list)
     reason: Reason | None = None
     """What ended it; None while it goes on."""
+    end: int | None = None
+    """The end token that ended it."""
+    log_probs: list[float] = field(default_factory=list)
+    """Of each token that was drawn, the end token included; empty where nobody asks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +111,7 @@ def unfinished(asks: Sequence[Ask]) -> list[Ask]:
         answers = [answer for answer in ask.answers if answer.reason is None]
         for answer in answers:
             answer.ids.clear()
+            answer.log_probs.clear()
         if answers:
             fresh.append(Ask(ask.row, answers))
     return fresh
@@ -150,6 +155,8 @@ class Decoder:
         sampling: how tokens are drawn; None takes the likeliest.
         stop: strings that end an answer.
         on_end: called with every answer that ended.
+        log_probs: whether the log-probability of every token that is drawn is kept: under the temperature it is drawn
+            at, before top k and top p.
     """
 
     def __init__(
@@ -158,11 +165,14 @@ class Decoder:
         sampling: Sampling | None,
         stop: Sequence[str],
         on_end: Callable[[Answer], None],
+        *,
+        log_probs: bool = False,
     ) -> None:
         self.writing = writing
         self.sampling = sampling
         self.stop = tuple(stop)
         self.on_end = on_end
+        self.log_probs = log_probs
 
     def write(self, reader: Rows[R], read: R, answers: Sequence[Answer], waiting: Waiting[R] | None = None) -> None:
         """Write answers until each has ended; those that wait and find no place are left.
@@ -197,14 +207,24 @@ class Decoder:
         else:
             seeds = [answer.seed if answer else 0 for answer in rows]
             tokens = next_tokens(logits_BV, self.sampling, seeds, [len(answer.ids) if answer else 0 for answer in rows])
+        said = token_log_probs(logits_BV, tokens, self.sampling).tolist() if self.log_probs else []
         for place, (answer, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
             if answer is None:
                 continue
+            if said:
+                answer.log_probs.append(said[place])
             answer.reason = self.writing.take(answer.ids, token, self.stop, answer.budget)
             if answer.reason:
+                answer.end = token if answer.reason == "end" else None
                 self.on_end(answer)
                 rows[place] = None
         return tokens
+
+
+def completion_of(answer: Answer, writing: Writing, stop: Sequence[str]) -> Completion:
+    """An answer with its text."""
+    whole = writing.completion(answer.ids, stop, answer.reason or "length")
+    return replace(whole, end=answer.end, log_probs=tuple(answer.log_probs))
 
 
 def left(answers: Sequence[Answer | None]) -> int:

@@ -30,7 +30,7 @@ from torch import Tensor
 from instil.errors import ModelError
 from instil.models.cache import selected
 from instil.models.completion import Completion, Scored, Writing
-from instil.models.decoding import Decoder, Told, asks_of, unfinished
+from instil.models.decoding import Decoder, Told, asks_of, completion_of, unfinished
 from instil.models.memory import in_halves
 from instil.models.option_rows import scores_behind
 from instil.models.option_scoring import OptionScorer
@@ -82,6 +82,7 @@ class Engine:
         *,
         sampling: Sampling | None = None,
         seeds: Sequence[int] | None = None,
+        log_probs: bool = False,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Completion]:
         """The continuation of every prompt, in the order given: greedy, or drawn.
@@ -92,6 +93,7 @@ class Engine:
             stop: strings that end a completion; they and what follows are cut from its text.
             sampling: how tokens are drawn; None takes the likeliest.
             seeds: what the draws of each prompt depend on; its number in the order given where there are none.
+            log_probs: whether completions come with the log-probability of each of their tokens.
             on_done: called with the number of prompts that were just finished.
 
         Raises:
@@ -105,7 +107,7 @@ class Engine:
         asks, answers = asks_of(
             rows, budgets, chosen, lambda number: hold // max(1, len(rows[number]) + budgets[number])
         )
-        decoder = Decoder(self.writing, sampling, stop, Told(answers, on_done).ended)
+        decoder = Decoder(self.writing, sampling, stop, Told(answers, on_done).ended, log_probs=log_probs)
         asks = unfinished(asks)
         once = [ask.row for ask in asks]
         costs = [len(ask.row) + max(answer.budget for answer in ask.answers) for ask in asks]
@@ -117,7 +119,7 @@ class Engine:
 
                 for _ in in_halves(written, pool, lambda index: f"a prompt of {len(once[index])} tokens", self.device):
                     pass
-        return [self.writing.completion(answer.ids, stop, answer.reason or "length") for answer in answers]
+        return [completion_of(answer, self.writing, stop) for answer in answers]
 
     def stream(
         self,

@@ -76,6 +76,14 @@ def next_tokens(
     return (place if order is None else order.gather(-1, place)).squeeze(-1)
 
 
+def token_log_probs(logits_BV: Tensor, tokens_B: Tensor, sampling: Sampling | None = None) -> Tensor:
+    """The log-probability (B,) of a token of every row, under the temperature alone; all tokens have their chance."""
+    logits = logits_BV.float()
+    if sampling is not None:
+        logits = logits / sampling.temperature
+    return logits.gather(1, tokens_B[:, None]).squeeze(1) - logits.logsumexp(1)
+
+
 def uniform(seed: int, step: int) -> float:
     """A number in [0, 1) that a seed and a step fix, on every machine alike."""
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()

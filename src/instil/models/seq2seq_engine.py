@@ -21,7 +21,7 @@ from torch import Tensor
 
 from instil.errors import ModelError
 from instil.models.completion import Completion, Scored, Writing
-from instil.models.decoding import Answer, Ask, Decoder, Told, asks_of, left, unfinished
+from instil.models.decoding import Answer, Ask, Decoder, Told, asks_of, completion_of, left, unfinished
 from instil.models.memory import in_halves
 from instil.models.option_rows import scores_behind
 from instil.models.parity import evaluating
@@ -63,6 +63,7 @@ class Seq2SeqEngine:
         *,
         sampling: Sampling | None = None,
         seeds: Sequence[int] | None = None,
+        log_probs: bool = False,
         on_done: Callable[[int], None] | None = None,
     ) -> list[Completion]:
         """The answer to every prompt, in the order given: greedy, or drawn.
@@ -73,6 +74,7 @@ class Seq2SeqEngine:
             stop: strings that end an answer; they and what follows are cut from its text.
             sampling: how tokens are drawn; None takes the likeliest.
             seeds: what the draws of each prompt depend on; its number in the order given where there are none.
+            log_probs: whether completions come with the log-probability of each of their tokens.
             on_done: called with the number of prompts that were just finished.
 
         Raises:
@@ -85,7 +87,7 @@ class Seq2SeqEngine:
         asks, answers = asks_of(
             rows, [budget] * len(rows), chosen, lambda number: HOLD * self.tokens_per_batch // costs[number]
         )
-        decoder = Decoder(self.writing, sampling, stop, Told(answers, on_done).ended)
+        decoder = Decoder(self.writing, sampling, stop, Told(answers, on_done).ended, log_probs=log_probs)
 
         def written(batch: list[int]) -> list[None]:
             fresh = unfinished([asks[index] for index in batch])
@@ -95,7 +97,7 @@ class Seq2SeqEngine:
 
         wide = [len(ask.answers) * (len(ask.row) + len(self.start) + budget) for ask in asks]
         self._by_batch([ask.row for ask in asks], wide, written, None)
-        return [self.writing.completion(answer.ids, stop, answer.reason or "length") for answer in answers]
+        return [completion_of(answer, self.writing, stop) for answer in answers]
 
     def _read(self, asks: list[Ask]) -> tuple[Read, list[Answer]]:
         """Each prompt once, then a row for each of its answers."""
