@@ -10,6 +10,7 @@ import pytest
 from instil.errors import RecipeError
 from instil.fingerprint import keyed_unit
 from instil.recipe import parse
+from instil.reports.study import render_study
 from instil.studies.grid import Grid, Run
 from instil.studies.should_i import Spec, analyse, grid
 from instil.studies.should_i_curves import Pair, sooner, speed
@@ -138,11 +139,41 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
     assert pocket["skill_gain"]["score"] == pytest.approx(0.3, abs=0.12)
     assert verdict["format_gain"] == pocket["format_gain"]
     assert verdict["models"]["pocket"]["gain"] == verdict["gain"]
+    assert verdict["sentence"].startswith("Yes, over both uses together, of neither by itself: +")
+    for part, told in (("without_fine_tuning", "skill_gain"), ("after_fine_tuning", "gain_after_fine_tuning")):
+        assert verdict[part] == {
+            "verdict": "not shown",
+            "gain": verdict[told]["score"],
+            "ci95": verdict[told]["ci95"],
+            "n": verdict[told]["n"],
+        }
     assert pocket["tuned_alone_wins_up_to"] == "16"
     assert verdict["tuned_alone_wins_up_to"] == {"pocket": "16"}
     assert verdict["tuned_alone_surely_wins_up_to"] == {"pocket": None}
     assert verdict["n"] == 3 * ITEMS
     assert verdict["tasks"]["gained"] + verdict["tasks"]["unchanged"] == 3
+
+
+@pytest.mark.parametrize(
+    ("as_it_is", "fine_tuned", "parts", "told"),
+    [
+        (0.9, 0.5, (True, False), "Yes, for use without fine-tuning: +"),
+        (0.1, 0.9, (False, True), "Yes, for use after fine-tuning: +"),
+        (0.9, 0.9, (True, True), "Yes, without fine-tuning and after it: +"),
+    ],
+)
+def test_a_yes_says_of_which_use_it_speaks(
+    as_it_is: float, fine_tuned: float, parts: tuple[bool, bool], told: str
+) -> None:
+    """A script that reads `verdict` alone can ask for the part that it means."""
+    spec = spec_of(seeds=[0, 1, 2])
+    chances = {("rank", "0"): 0.1, ("tuned", "0"): as_it_is, ("tuned", "16"): fine_tuned, ("tuned", "all"): fine_tuned}
+    chances |= {("base", "16"): 0.5, ("base", "all"): 0.5}
+    verdict = analyse(spec, made_up(spec, lambda arm, budget: chances.get((arm, budget), 0.0)))["verdict"]
+    assert verdict["verdict"] == "yes"
+    each = [verdict[part]["verdict"] == "yes" for part in ("without_fine_tuning", "after_fine_tuning")]
+    assert tuple(each) == parts
+    assert verdict["sentence"].startswith(told)
 
 
 def test_learning_the_format_alone_is_no_gain() -> None:
@@ -235,7 +266,67 @@ def test_failed_runs_leave_their_task_out_and_figures_stand() -> None:
     assert found is not None
     assert found.tasks == 2
     assert (arms.gain(["all"]) or found).tasks == 3
-    assert analyse(spec, results)["verdict"]["n"] == 2 * ITEMS
+    report = analyse(spec, results)
+    assert report["verdict"]["n"] == 2 * ITEMS
+    assert "1 of 3 tasks missing" in report["verdict"]["covers"]
+    assert report["verdict"]["tasks"]["missing"] == 1
+    for arm in ("base", "tuned"):  # both over the tasks that both have
+        both = [
+            units[task] for units in arms.scores(arm, "16").values() for task in ("pocket/unseen/e", "pocket/unseen/f")
+        ]
+        score = arms.mean(arm, "16")
+        assert score is not None
+        assert (score.tasks, score.score) == (2, pytest.approx(sum(map(sum, both)) / (4 * ITEMS)))
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    points = {
+        (one["name"], point["x"]): point
+        for one in figures["budget-held-out-pocket"]["series"]
+        for point in one["points"]
+    }
+    notes = {place: point.get("note", "") for place, point in points.items() if place[1] != "16"}
+    assert set(notes.values()) == {""}
+    assert {points[place]["note"] for place in points if place[1] == "16"} == {"1 of 3 tasks missing"}
+    gain = arms.gain(["16"])
+    assert gain is not None
+    base, tuned = (points[name, "16"]["y"] for name in ("base, fine-tuned", "instruction-tuned, fine-tuned"))
+    assert tuned - base == pytest.approx(gain.score)
+    assert figures["budget-held-out-pocket"]["caption"].endswith(
+        "averaged over what both have: at 16, 1 of 3 tasks missing."
+    )
+    assert "missing" not in figures["budget-held-in-pocket"]["caption"]
+    rows = {row["label"]: row["marks"][0]["value"] for row in figures["tasks"]["rows"]}
+    assert rows["unseen/d"] is None
+    assert len([value for value in rows.values() if value is not None]) == 5
+    items = {item["label"]: (*item["from"], *item["to"]) for item in figures["pareto-pocket"]["items"]}
+    assert len(items) == 6
+    assert items["unseen/d"][1] is None
+    page = render_study(report)
+    assert "Not measured: unseen/d" in page
+    table = next(table for table in report["tables"] if table["name"] == "arms")
+    assert "at 16, 1 of 3 tasks missing" in table["note"]
+
+
+def test_a_seed_that_failed_in_one_arm_is_in_neither() -> None:
+    """Seeds differ: the tuned arm's other seed must not be set against a base without it."""
+    spec = spec_of()
+    results = made_up(spec, helps, without=("fine/tuned/pocket/seed-1/unseen/d/16", "tuned/pocket/seed-1"))
+    arms = FourArms(results, "pocket", "held_out", spec.seeds, ["0", "16", "all"])
+    base, tuned = (arms.compared(arm, "16") for arm in ("base", "tuned"))
+    assert {seed: list(units) for seed, units in base.items()} == {seed: list(units) for seed, units in tuned.items()}
+    assert "pocket/unseen/d" not in base[1]
+    found, as_it_is = arms.mean("base", "16"), arms.mean("tuned", "0")
+    assert found is not None
+    assert found.lacks == "1 of 6 runs of a task are missing"
+    assert as_it_is is not None
+    assert as_it_is.lacks == "1 of 2 seeds missing"
+
+
+def test_an_arm_without_any_run_leaves_the_other_in_its_figure() -> None:
+    spec = spec_of()
+    gone = tuple(run.key for run in grid(spec) if run.axes["arm"] == "tuned")
+    arms = FourArms(made_up(spec, helps, without=gone), "pocket", "held_out", spec.seeds, ["0", "16", "all"])
+    assert arms.mean("tuned", "16") is None
+    assert arms.mean("base", "16") is not None
 
 
 def test_a_study_of_which_one_arm_failed_is_not_shown() -> None:

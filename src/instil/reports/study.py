@@ -28,6 +28,8 @@ from instil.reports.study_tables import figure_table, say_column
 from instil.reports.verdict_facts import TOLD, is_gain, name_of, say_gain, verdict_facts
 
 _SLIM = 360
+_PARTS = frozenset({"without_fine_tuning", "after_fine_tuning"})
+"""Keys of a verdict for scripts: their gains are told by others (`skill_gain`, `gain_after_fine_tuning`)."""
 _HEAD = 40
 """Letters that a headline has at least: `Not shown.` alone says too little."""
 
@@ -89,7 +91,7 @@ def _inline(figure: Mapping[str, Any], width: float, kind: str) -> Markup:
 
 def verdict_tiles(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The gains that a verdict gives beside its own, such as `format_gain` and `skill_gain`."""
-    found = [(key, value) for key, value in verdict.items() if key not in TOLD and is_gain(value)]
+    found = [(key, value) for key, value in verdict.items() if key not in TOLD | _PARTS and is_gain(value)]
     return [{"name": name_of(key), "gain": say_gain(value), "n": _count(value)} for key, value in found]
 
 

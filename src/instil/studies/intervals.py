@@ -57,6 +57,19 @@ class Interval:
     """What the interval generalises to: some of seeds, tasks, items."""
     missing: int = 0
     """Pairs of seed and task that there is no score of."""
+    lost_tasks: int = 0
+    """Tasks that were to be asked and have no score of any seed, as far as whoever made it knows."""
+    lost_seeds: int = 0
+    """Seeds that have no score of any task, likewise."""
+
+    @property
+    def lacks(self) -> str:
+        """What was to be in the mean and is not: `1 of 3 tasks missing`; empty where nothing is."""
+        lost = (self.lost_tasks, self.tasks, "tasks"), (self.lost_seeds, self.seeds, "seeds")
+        said = [f"{count} of {count + there} {kind} missing" for count, there, kind in lost if count]
+        if self.missing:
+            said.append(f"{self.missing} of {self.seeds * self.tasks} runs of a task are missing")
+        return ", ".join(said)
 
     @property
     def words(self) -> str:
@@ -64,8 +77,7 @@ class Interval:
         others = [kind for kind in ("seeds", "tasks", "items") if kind not in self.covers]
         counts = f"{_many(self.seeds, 'seed')}, {_many(self.tasks, 'task')}, {_many(self.n, 'item')}"
         said = f"covers other {_listed(self.covers)}" + (f", not other {_listed(others)}" if others else "")
-        gaps = f"; {self.missing} of {self.seeds * self.tasks} runs of a task are missing" if self.missing else ""
-        return f"{said} ({counts}{gaps})"
+        return f"{said} ({counts}{'; ' if self.lacks else ''}{self.lacks})"
 
     def row(self) -> dict[str, Any]:
         """As it stands in verdict.json and a study's tables."""
@@ -103,11 +115,11 @@ def crossed(scores: Scores[Seed], *, least: float = 0.0, most: float = 1.0) -> I
     else:
         table = _table(there, names)
     centre = float(np.nanmean(table))
+    gaps = len(there) * len(names) - sum(len(tasks) for tasks in there.values())
     if float(np.nanmax(table) - np.nanmin(table)) < 1e-12:
         low, high = _unmoved(centre, n, least)
-        return Interval(centre, low, high, n, len(names), len(there), ("items",))
+        return Interval(centre, low, high, n, len(names), len(there), ("items",), gaps)
     half = _half_width(table)
-    gaps = len(there) * len(names) - sum(len(tasks) for tasks in there.values())
     low, high = max(least, centre - half), min(most, centre + half)
     return Interval(centre, low, high, n, len(names), len(there), covers, gaps)
 

@@ -56,7 +56,7 @@ def _budgets(arms: FourArms) -> Figure:
         "title": f"{arms.model}: {PARTS[arms.part]}",
         "caption": "Without fine-tuning (0) the base stands at its best of six ways of asking, and the tuned model is "
         "asked zero-shot. With it, both took the same steps on the same rows; where that leaves the base below its "
-        "best, it stands at its best. Bars are 95% intervals.",
+        f"best, it stands at its best. Bars are 95% intervals.{lacking(arms)}",
         "x": {"label": "rows of the task fine-tuned on", "scale": "category", "ticks": list(arms.budgets)},
         "y": _SCORE,
         "series": [
@@ -67,11 +67,18 @@ def _budgets(arms: FourArms) -> Figure:
     }
 
 
+def lacking(arms: FourArms) -> str:
+    """What the means of both arms lack, budget by budget, as a caption ends; empty where they lack nothing."""
+    means = {budget: arms.mean("tuned", budget) or arms.mean("base", budget) for budget in arms.budgets}
+    said = [f"at {budget}, {found.lacks}" for budget, found in means.items() if found is not None and found.lacks]
+    return f" Both arms are averaged over what both have: {'; '.join(said)}." if said else ""
+
+
 def _pareto(model: str, parts: Mapping[str, FourArms]) -> Figure:
     items: list[ArrowItem] = []
     for part, arms in parts.items():
         ends = {arm: (_by_task(arms, arm, [NONE]), _by_task(arms, arm, arms.budgets[1:])) for arm in ("base", "tuned")}
-        for task in dict.fromkeys([*ends["base"][0], *ends["tuned"][0]]):
+        for task in arms.asked:
             begin, end = ([one.get(task) for one in ends[arm]] for arm in ("base", "tuned"))
             items.append({"label": short(task), "group": PARTS[part], "from": begin, "to": end})
     return {
@@ -79,7 +86,8 @@ def _pareto(model: str, parts: Mapping[str, FourArms]) -> Figure:
         "name": f"pareto-{_plain(model)}",
         "title": f"{model}: each task from base to tuned",
         "caption": "One arrow a task, from the base's scores to the tuned model's: across without fine-tuning, up "
-        "after fine-tuning on the task (mean over budgets). An arrow to the right and up is better in both.",
+        "after fine-tuning on the task (mean over budgets). An arrow to the right and up is better in both. Both ends "
+        "are of the same seeds; a task that lacks a run at a budget has no arrow.",
         "x": {**_SCORE, "label": "without fine-tuning"},
         "y": {**_SCORE, "label": "fine-tuned on the task"},
         "items": items,
@@ -90,7 +98,7 @@ def _by_task(arms: FourArms, arm: str, budgets: Sequence[str]) -> dict[str, floa
     """The mean of each task over seeds, items and budgets, each budget weighing alike."""
     each: list[dict[str, float]] = []
     for budget in budgets:
-        scores = arms.scores(arm, budget)
+        scores = arms.compared(arm, budget)
         tasks = dict.fromkeys(task for units in scores.values() for task in units)
         each.append(
             {task: crossed({seed: {task: units[task]} for seed, units in scores.items() if task in units}).score
@@ -104,8 +112,10 @@ def _tasks(arms: Arms) -> Figure:
     rows: dict[tuple[str, str], list[RowMark]] = {}
     for place, (model, parts) in enumerate(arms.items(), start=1):
         for part, one in parts.items():
-            for task, found in one.tasks().items():
-                rows.setdefault((part, task), []).append(mark("gain" if len(arms) == 1 else str(place), found, model))
+            gains = one.tasks()
+            for task in one.asked:
+                of_model = mark("gain" if len(arms) == 1 else str(place), gains.get(task), model)
+                rows.setdefault((part, task), []).append(of_model)
     made: list[FigureRow] = [
         {"label": short(task), "note": PARTS[part], "marks": marks} for (part, task), marks in sorted(rows.items())
     ]
@@ -114,7 +124,7 @@ def _tasks(arms: Arms) -> Figure:
         "name": "tasks",
         "title": "What each task gains",
         "caption": "Tuned minus base, mean over all budgets, none at all (the base at its best) included. Intervals "
-        "cover other seeds and other rows of the same task.",
+        "cover other seeds and other rows of the same task. A task that lacks a run at a budget has no gain.",
         "rows": made,
     }
 
@@ -124,6 +134,8 @@ def _curves(spec: Spec, results: Results, model: str, arms: FourArms) -> list[Fi
     if not found:
         return []
     names = {"base": "from the base", "tuned": "from the tuned model"}
+    asked = len(arms.asked) * len(arms.seeds)
+    lost = f" {asked - len(found)} of {asked} pairs of both arms are missing." if len(found) < asked else ""
     return [
         {
             "kind": "lines",
@@ -131,7 +143,7 @@ def _curves(spec: Spec, results: Results, model: str, arms: FourArms) -> list[Fi
             "title": f"{model}: learning curves",
             "caption": f"The test rows of {PARTS[arms.part]}, asked on the way, fine-tuned on "
             f"{told(spec.budgets[-1])}, rows that a training row repeats included. At step 0 both are asked zero-shot. "
-            "Nothing was chosen by these curves. Bars cover other tasks and seeds.",
+            f"Nothing was chosen by these curves. Bars cover other tasks and seeds.{lost}",
             "x": {"label": "steps of fine-tuning", "scale": "linear"},
             "y": _SCORE,
             "series": [

@@ -1,7 +1,7 @@
 """The page of `should-i`: the verdict, what it rests on, and what the papers said.
 
 gain       tuned minus base on held-out targets, mean over all budgets (none at all included) and all models
-verdict    by the rule of `verdict`: yes, no, or not shown
+verdict    by the rule of `verdict`: yes (and of which use: without fine-tuning, after it, or both), no, or not shown
 beside it  the gain without fine-tuning, split into format and skill; after fine-tuning; tasks that gained or lost;
            the budget below which the tuned model as it is beats a fine-tuned base; what tuning cost
 """
@@ -19,10 +19,19 @@ from instil.studies.best import ask_name, best, gains
 from instil.studies.controls import CONTROLS, why_not
 from instil.studies.intervals import Interval
 from instil.studies.should_i_claims import claims_of
-from instil.studies.should_i_figures import PARTS, Arms, figures_of, told
-from instil.studies.should_i_scores import NONE, FourArms, averaged, interval, of_each_task, of_models, sides
+from instil.studies.should_i_figures import PARTS, Arms, figures_of, lacking, told
+from instil.studies.should_i_scores import (
+    NONE,
+    FourArms,
+    averaged,
+    gain_of_models,
+    interval,
+    of_each_task,
+    of_models,
+    sides,
+)
 from instil.studies.study import choices
-from instil.studies.verdict import in_points, verdict_row
+from instil.studies.verdict import decide, in_points, verdict_row
 
 if TYPE_CHECKING:
     from instil.reports.study_report import Cell, StudyReport, Table, Verdict
@@ -88,30 +97,36 @@ def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float
     every = {model: parts["held_out"] for model, parts in arms.items()}
     there = {model: one for model, one in every.items() if one.gaps()}  # a model whose runs failed is left out
     held_out = list(there.values())
-    found = interval(of_models(held_out)) if there else None
+    found = gain_of_models(held_out) if there else None
     if found is None:
         return {
             "verdict": "not shown",
             "sentence": "Not shown: too few runs were finished to compare the arms.",
             "gain": None, "ci95": None, "n": 0, "covers": "",
         }  # fmt: skip
-    before, after = (interval(of_models(held_out, some)) for some in ([NONE], held_out[0].budgets[1:]))
+    before, after = (gain_of_models(held_out, some) for some in ([NONE], held_out[0].budgets[1:]))
     row = verdict_row(found, spec.smallest_gain)
     tasks = sides(of_each_task(of_models(held_out)))
-    answer = {"yes": "Yes", "no": "No", "not shown": "Not shown"}[row["verdict"]]
+    asked = {task for one in held_out for task in one.asked}
+    yes = f"Yes, {_use_in_words(before, after)}"
+    answer = {"yes": yes, "no": "No", "not shown": "Not shown"}[row["verdict"]]
     sentence = (
         f"{answer}: {in_points(found)} on tasks that the mixture does not hold, over all budgets. Without fine-tuning "
         f"it is {_or_not(before)}, after fine-tuning {_or_not(after)}{_after_in_words(after, spec.smallest_gain)}."
     )
-    if row["verdict"] == "yes" and not (after and after.low > 0):
-        sentence += " What speaks for tuning is the use without fine-tuning."
     if left_out := [model for model in every if model not in there]:
         sentence += f" Nothing is known of {', '.join(left_out)}."
     more: dict[str, Any] = {
+        "without_fine_tuning": _part_row(before, spec.smallest_gain),
+        "after_fine_tuning": _part_row(after, spec.smallest_gain),
         "format_gain": _row(interval(averaged([one.format_gaps() for one in held_out]))),
         "skill_gain": _row(before),
         "gain_after_fine_tuning": _row(after),
-        "tasks": {**tasks, **{f"share_{side}": count / sum(tasks.values()) for side, count in tasks.items()}},
+        "tasks": {
+            **tasks,
+            **{f"share_{side}": count / sum(tasks.values()) for side, count in tasks.items()},
+            "missing": len(asked) - sum(tasks.values()),
+        },
         "tuned_alone_wins_up_to": {model: one.wins_alone() for model, one in there.items()},
         "tuned_alone_surely_wins_up_to": {model: one.wins_alone(surely=True) for model, one in there.items()},
         "share_of_pretraining_flops": dict(costs),
@@ -141,6 +156,24 @@ def _of_model(spec: Spec, parts: Mapping[str, FourArms]) -> dict[str, Any]:
             for part, one in parts.items()
         },
     }
+
+
+def _use_in_words(before: Interval | None, after: Interval | None) -> str:
+    """What a yes over all budgets speaks of: gains of which use lie above zero."""
+    shown = [found is not None and found.low > 0 for found in (before, after)]
+    return {
+        (True, True): "without fine-tuning and after it",
+        (True, False): "for use without fine-tuning",
+        (False, True): "for use after fine-tuning",
+        (False, False): "over both uses together, of neither by itself",
+    }[shown[0], shown[1]]
+
+
+def _part_row(found: Interval | None, smallest: float) -> dict[str, Any] | None:
+    """The verdict of one use by itself, by the same rule."""
+    if found is None:
+        return None
+    return {"verdict": decide(found, smallest), "gain": found.score, "ci95": [found.low, found.high], "n": found.n}
 
 
 def _after_in_words(after: Interval | None, smallest: float) -> str:
@@ -208,12 +241,14 @@ def _of_control(model: str, name: str, arms: FourArms) -> str:
 
 def _of_part(spec: Spec, named: str, arms: FourArms) -> str:
     tasks = sides(arms.tasks())
+    lost = len(arms.asked) - sum(tasks.values())
+    missing = f"; {lost} of {len(arms.asked)} are missing" if lost else ""
     return (
         f"{named}: without fine-tuning {told_score(arms.mean('tuned', NONE))} against "
         f"{told_score(arms.mean('base', NONE))} of the base at its best ({arms.base.way.replace('_', ' ')}), "
         f"{told_gain(arms.gain([NONE]))}; after fine-tuning {told_gain(arms.gain(arms.budgets[1:]))}, mean over "
         f"budgets. Over all budgets {tasks['gained']} of {sum(tasks.values())} tasks gained, {tasks['lost']} lost, of "
-        f"{tasks['unchanged']} no difference can be told. {_alone(arms)}"
+        f"{tasks['unchanged']} no difference can be told{missing}. {_alone(arms)}"
     )
 
 
@@ -244,11 +279,15 @@ def _tables(spec: Spec, results: Results, arms: Arms) -> list[Table]:
             for budget in one.budgets:
                 means = [percents(one.mean(arm, budget))[0] for arm in ("base", "tuned")]
                 rows.append([model, PARTS[part], budget, *means, *percents(one.gain([budget]))])
+    lacks = "".join(
+        f" {model}, {PARTS[part]}:{lacking(one)}" for model, parts in arms.items() for part, one in parts.items()
+        if lacking(one)
+    )  # fmt: skip
     columns = ["model", "targets", "rows", "base, %", "tuned, %", "gain, points", "from", "to"]
     found: list[Table] = [
         {
             "name": "arms", "title": "The four arms", "columns": columns, "rows": rows,
-            "note": "Without fine-tuning (0) the base stands in its best way, and at no budget below that.",
+            "note": f"Without fine-tuning (0) the base stands in its best way, and at no budget below that.{lacks}",
         },
         _ways(arms),
         _speeds(results, arms),

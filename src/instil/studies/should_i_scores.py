@@ -9,14 +9,15 @@
 
 Arms are compared item by item: every arm answers the same test rows of a task. Over several budgets an item counts with
 the mean of its differences, and a task of a seed that lacks a run at one of them is left out there. Over several models
-likewise. The base stands at its best: without fine-tuning in the way of asking that suits it, and at a budget where
-fine-tuning leaves it below that, as if it were not fine-tuned.
+likewise. So it is with means: at a budget both arms are averaged over the tasks and seeds that both have, and what is
+missing is said beside them (`Interval.lacks`). The base stands at its best: without fine-tuning in the way of asking
+that suits it, and at a budget where fine-tuning leaves it below that, as if it were not fine-tuned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from instil.studies.arms import by_seed
@@ -27,6 +28,7 @@ from instil.studies.table import Results
 #: The budget of an arm that is not fine-tuned.
 NONE = "0"
 TARGETS = "targets"
+ARMS = ("base", "tuned")
 
 Gaps = dict[int, dict[str, list[float]]]
 """Of each seed, of each task: the differences of its items."""
@@ -79,12 +81,36 @@ class FourArms:
         found = by_seed(self.results, suite=TARGETS, model=self.model, groups=self.part, arm=arm, budget=budget)
         return {seed: units for seed, units in found.items() if seed in self.seeds}
 
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """Every task that any run of an arm was asked."""
+        found = [units for arm in ARMS for one in self.budgets for units in self._asked(arm, one).values()]
+        return tuple(dict.fromkeys(task for units in (self.base.units, *found) for task in units))
+
+    def compared(self, arm: str, budget: str) -> dict[int, Units]:
+        """An arm at a budget, of the tasks and seeds that the other arm has there too; all where that has none."""
+        own, other = self.scores(arm, budget), self.scores("tuned" if arm == "base" else "base", budget)
+        if not other:
+            return own
+        shared = {
+            seed: {task: items for task, items in units.items() if task in other.get(seed, {})}
+            for seed, units in own.items()
+        }
+        return {seed: units for seed, units in shared.items() if units}
+
     def mean(self, arm: str, budget: str) -> Interval | None:
-        """The mean score of an arm; None where it has no run."""
-        scores = self.scores(arm, budget)
+        """The mean score of an arm over what both arms have; None where it has no run."""
+        scores = self.compared(arm, budget)
+        if not scores:
+            return None
         if arm == "base" and budget == NONE:  # which is one model, whatever the seeds of the others
-            scores = {seed: scores[seed] for seed in list(scores)[:1]}
-        return crossed(scores) if scores else None
+            one = {task: items for units in scores.values() for task, items in units.items()}
+            return self.whole(crossed({0: one}), seeds=1)
+        return self.whole(crossed(scores))
+
+    def whole(self, found: Interval, *, seeds: int | None = None) -> Interval:
+        """The same, knowing how many tasks and seeds were to be in it."""
+        return of_all(found, tasks=len(self.asked), seeds=len(self.seeds) if seeds is None else seeds)
 
     def gaps(self, budgets: Sequence[str] | None = None) -> Gaps:
         """Tuned minus base, item by item, at some budgets together; all by default."""
@@ -93,7 +119,8 @@ class FourArms:
 
     def gain(self, budgets: Sequence[str] | None = None) -> Interval | None:
         """The mean of those differences."""
-        return interval(self.gaps(budgets))
+        found = interval(self.gaps(budgets))
+        return None if found is None else self.whole(found)
 
     def format_gaps(self) -> Gaps:
         """The base in its best way minus the base asked plainly: what asking well gives, without any training."""
@@ -101,7 +128,8 @@ class FourArms:
 
     def alone(self, budget: str) -> Interval | None:
         """The tuned model without any fine-tuning minus the base fine-tuned on so many rows."""
-        return interval(differences(self.scores("base", budget), self.scores("tuned", NONE)))
+        found = interval(differences(self.scores("base", budget), self.scores("tuned", NONE)))
+        return None if found is None else self.whole(found)
 
     def tasks(self, budgets: Sequence[str] | None = None) -> dict[str, Interval]:
         """The gain of each task by itself."""
@@ -129,6 +157,18 @@ class FourArms:
 def of_models(arms: Sequence[FourArms], budgets: Sequence[str] | None = None) -> Gaps:
     """The differences of several models on one part, together: items count with their mean over models."""
     return averaged([one.gaps(budgets) for one in arms])
+
+
+def gain_of_models(arms: Sequence[FourArms], budgets: Sequence[str] | None = None) -> Interval | None:
+    """Their mean; None where there is none."""
+    found = interval(of_models(arms, budgets))
+    tasks = {task for one in arms for task in one.asked}
+    return None if found is None else of_all(found, tasks=len(tasks), seeds=len(arms[0].seeds))
+
+
+def of_all(found: Interval, *, tasks: int, seeds: int) -> Interval:
+    """An interval that knows how many tasks and seeds were to be in it."""
+    return replace(found, lost_tasks=max(0, tasks - found.tasks), lost_seeds=max(0, seeds - found.seeds))
 
 
 def interval(gaps: Gaps) -> Interval | None:
