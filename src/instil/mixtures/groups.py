@@ -62,7 +62,7 @@ def encode_groups(
 
     A prompt that is too long loses its oldest turns, then the middle of its text; so much is cut that the longest
     completion fits, up to three quarters of the context. A completion that is longer still is cut at its end and has no
-    end token. One that is empty is its end token alone.
+    end token. One that is empty is what leads any answer, and its end token.
 
     Args:
         encoder: of the model.
