@@ -9,6 +9,7 @@ import pytest
 
 from instil.studies import prediction
 from instil.studies.prediction import TaskSet, forecasts, left_out
+from instil.studies.set_prediction import prediction_table
 
 DESIGNS = [(2, 4), (4, 2), (8, 1), (4, 4), (8, 2), (16, 1), (8, 4), (16, 2)]
 
@@ -36,8 +37,28 @@ def test_what_makes_the_score_tells_it() -> None:
     assert by_count.removed == pytest.approx(0)
 
 
+def test_the_count_which_shares_are_of_has_no_interval_and_no_share_is_more_than_all() -> None:
+    """Each draw lies apart, so the count misses much, and the interval of what is removed is wide at both ends."""
+    made = sets(3, count=0.05, diversity=0.03, noise=0.0)
+    made = [replace(one, score=one.score + 0.2 * (one.draw == 0)) for one in made]
+    made = [replace(one, makeup={**one.makeup, "same": 1.0}) for one in made]
+    mean, by_count, by_both, by_same = forecasts(made, {"spread": "spread", "same": "same"})
+    assert (by_count.removed, by_count.low, by_count.high) == (0, None, None)
+    assert (by_same.low, by_same.high) == (None, None), "what is equal for all sets tells nothing beside the count"
+    for one in (mean, by_both):
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low <= one.removed <= one.high <= 1
+    shown = [row[2] for row in prediction_table([mean, by_count, by_both])["rows"]]
+    assert shown[1] == "0%"
+    assert all("[" in str(cell) for cell in (shown[0], shown[2]))
+    whole = forecasts(sets(0, count=0.05, diversity=0.03, noise=0.0), {"spread": "spread"})[-1]
+    assert (whole.removed, whole.high) == (pytest.approx(1), 1.0)
+
+
 def test_noise_for_a_diversity_removes_no_more_than_noise_dealt_out_anew() -> None:
     *_, found = forecasts(sets(1, count=0.05, diversity=0.0, noise=0.02), {"spread": "spread"})
+    assert found.low is not None
     assert found.low < 0
     assert found.removed < 0.2
     assert found.p is not None

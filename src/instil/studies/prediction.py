@@ -52,9 +52,10 @@ class Forecast:
     """The root of the mean squared error."""
     removed: float
     """The share of the squared error of the count alone that it removes; below zero where it adds to it."""
-    low: float
-    high: float
-    """The 95% interval of that, over draws and designs."""
+    low: float | None
+    high: float | None
+    """The 95% interval of that, over draws and designs, at most 1; None of the count itself, which the share is of, and
+    of what predicts every set as the count does."""
     by_chance: float | None = None
     """What its last column removes on average when dealt out anew among the sets of one draw and count."""
     p: float | None = None
@@ -126,16 +127,12 @@ def _forecast(name: str, columns: tuple[str, ...], sets: Sequence[TaskSet], by_c
     scores = np.array([one.score for one in sets])
     errors = (left_out(sets, columns) - scores) ** 2
     whole = float(by_count.mean())
-    removed = _over_draws(sets, by_count - errors)
     scale = 1 / whole if whole else 0.0
-    return Forecast(
-        name,
-        columns,
-        float(errors.mean() ** 0.5),
-        float((by_count - errors).mean()) * scale,
-        removed.low * scale,
-        removed.high * scale,
-    )
+    low = high = None
+    if np.abs(by_count - errors).max() > 1e-12:  # else nothing differs, which an interval would be of
+        removed = _over_draws(sets, by_count - errors)
+        low, high = removed.low * scale, min(1.0, removed.high * scale)  # no error can lose more than itself
+    return Forecast(name, columns, float(errors.mean() ** 0.5), float((by_count - errors).mean()) * scale, low, high)
 
 
 def _over_draws(sets: Sequence[TaskSet], values: Floats) -> Interval:

@@ -132,11 +132,18 @@ def told(predicted: Sequence[Forecast], design: DiversitySpec) -> list[str]:
         if one.p is None or one.columns[-1] == "clusters":
             continue
         said.append(
-            f"Out of sample, {one.name} together remove {100 * one.removed:.0f}% [{100 * one.low:.0f}, "
-            f"{100 * one.high:.0f}] of the squared error of the count alone; dealt out anew it is "
+            f"Out of sample, {one.name} together remove {_removed(one)} of the squared error of the count alone; dealt "
+            "out anew it is "
             f"{100 * (one.by_chance or 0):.0f}% (p {one.p:.3f}, {design.draws} draws)."
         )
     return said
+
+
+def _removed(one: Forecast) -> str:
+    """`38% [12, 64]`; without an interval where there is none."""
+    if one.low is None or one.high is None:
+        return f"{round(100 * one.removed)}%"
+    return f"{round(100 * one.removed)}% [{round(100 * one.low)}, {round(100 * one.high)}]"
 
 
 def sets_table(design: DiversitySpec, made: Sequence[TaskSet]) -> Table:
@@ -161,7 +168,7 @@ def prediction_table(predicted: Sequence[Forecast]) -> Table:
         [
             one.name,
             f"{100 * one.error:.2f}",
-            f"{100 * one.removed:.0f}% [{100 * one.low:.0f}, {100 * one.high:.0f}]",
+            _removed(one),
             None if one.by_chance is None else f"{100 * one.by_chance:.0f}%",
             None if one.p is None else round(one.p, 3),
         ]
