@@ -57,7 +57,7 @@ class AnswerLoss:
         """The loss of `item`."""
         if not _is_wide(model, len(item.target_ids)) or self._fault_of(model, item):
             return answer_loss_sum(self._answer_logits(model, item), item.target_ids)
-        head, (scale, cap) = model.get_output_embeddings(), _behind(model)
+        head, (scale, cap) = model.get_output_embeddings(), behind_head(model)
         sums: list[Tensor] = []
 
         def take(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -114,7 +114,7 @@ def head_fault(model: PreTrainedModel, answer_logits: Callable[[], Tensor]) -> s
         hook.remove()
     if len(read) != 1 or len(read[0]) != len(theirs):
         return "its output layer does not read the trained tokens alone"
-    scale, cap = _behind(model)
+    scale, cap = behind_head(model)
     with torch.no_grad():
         ours = nn.functional.linear(read[0], head.weight, head.bias) * scale
     ours = cap * torch.tanh(ours / cap) if cap else ours
@@ -122,7 +122,7 @@ def head_fault(model: PreTrainedModel, answer_logits: Callable[[], Tensor]) -> s
     return "" if distance <= TOLERANCE.get(theirs.dtype, 1e-4) else "its logits are more than its output layer makes"
 
 
-def _behind(model: PreTrainedModel) -> tuple[float, float]:
+def behind_head(model: PreTrainedModel) -> tuple[float, float]:
     """What a model does to its logits: multiplies them, then bends them below a cap (0 is none)."""
     config = model.config.get_text_config(decoder=True)
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
@@ -139,14 +139,24 @@ def linear_loss_sum(
     cap: float = 0.0,
 ) -> Tensor:
     """The summed cross entropy of `hidden @ weight.T + bias`, scaled and capped, in float32."""
-    dtype = weight_VH.dtype
-    if torch.is_autocast_enabled(hidden_KH.device.type):
-        dtype = torch.get_autocast_dtype(hidden_KH.device.type)
-    elif dtype is torch.float32 and hidden_KH.device.type == "cpu":
-        dtype = multiplied_in()
+    dtype = multiplied_as(weight_VH)
     with torch.autocast(hidden_KH.device.type, enabled=False):
         total: Tensor = _Loss.apply(hidden_KH, weight_VH, bias_V, target_K, scale, cap, dtype)  # type: ignore[no-untyped-call]
     return total
+
+
+def multiplied_as(weight_VH: Tensor) -> torch.dtype:
+    """The number format in which products with this weight are made at present."""
+    kind = weight_VH.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return multiplied_in() if weight_VH.dtype is torch.float32 and kind == "cpu" else weight_VH.dtype
+
+
+def parts(rows: int, words: int) -> list[slice]:
+    """Rows in parts, the logits of each of which are held at once."""
+    size = max(1, _LOGITS // words // _ROWS) * _ROWS
+    return [slice(start, start + size) for start in range(0, rows, size)]
 
 
 class _Loss(torch.autograd.Function):
@@ -171,17 +181,15 @@ class _Loss(torch.autograd.Function):
         )
         hidden_KH, weight_VH = hidden_KH.to(dtype), weight_VH.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)
-        rows = max(1, _LOGITS // len(weight_VH) // _ROWS) * _ROWS
         total = torch.zeros((), dtype=exact, device=hidden_KH.device)
-        for start in range(0, len(hidden_KH), rows):
-            part = slice(start, start + rows)
-            logits_RV, slope_RV = _logits(hidden_KH[part], weight_VH, bias_V, scale, cap)
+        for part in parts(len(hidden_KH), len(weight_VH)):
+            logits_RV, slope_RV = part_logits(hidden_KH[part], weight_VH, bias_V, scale, cap)
             total += _loss_and_gradient(logits_RV, target_K[part])
             if slope_RV is not None:
                 logits_RV.mul_(slope_RV)
             if scale != 1.0:
                 logits_RV.mul_(scale)
-            _spread(logits_RV, hidden_KH[part], weight_VH, grads, part)
+            spread(logits_RV, hidden_KH[part], weight_VH, grads, part)
         ctx.save_for_backward(*grads)
         return total
 
@@ -191,7 +199,7 @@ class _Loss(torch.autograd.Function):
         return (*made, None, None, None, None)
 
 
-def _logits(
+def part_logits(
     hidden_RH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, scale: float, cap: float
 ) -> tuple[Tensor, Tensor | None]:
     """Logits in float32 at least, and how much they still follow the product where they are capped."""
@@ -218,7 +226,7 @@ def _loss_and_gradient(logits_RV: Tensor, target_R: Tensor) -> Tensor:
     return (sums_R.log() - chosen_R).sum()
 
 
-def _spread(
+def spread(
     gradient_RV: Tensor, hidden_RH: Tensor, weight_VH: Tensor, grads: tuple[Tensor | None, ...], part: slice
 ) -> None:
     """Carry the gradient of some rows of logits on to hidden states, weight and bias."""
