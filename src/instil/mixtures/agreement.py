@@ -84,10 +84,13 @@ def agreement(rankings: Iterable[Ranking]) -> Agreement | None:
 
 def _orders(rankings: Iterable[Ranking]) -> dict[str, dict[tuple[str, str], dict[str, int]]]:
     """For every prompt and pair of completions what each annotator says: -1 the first is better, 1 worse, 0 tied."""
-    found: dict[str, dict[tuple[str, str], dict[str, int]]] = {}
+    named: dict[str, list[Ranking]] = {}
     for ranking in rankings:
-        if not ranking.annotator or not ranking.ranks:
-            continue
+        if ranking.annotator and ranking.ranks:
+            named.setdefault(exact_key(ranking.messages), []).append(ranking)
+    several = (one for given in named.values() if len({one.annotator for one in given}) > 1 for one in given)
+    found: dict[str, dict[tuple[str, str], dict[str, int]]] = {}
+    for ranking in several:
         pairs = found.setdefault(exact_key(ranking.messages), {})
         said = sorted(zip(ranking.completions, ranking.ranks, strict=True))
         for (one, first), (other, second) in combinations(said, 2):

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from instil.fingerprint import keyed_order
+from instil.fingerprint import fingerprint, keyed_int
 from instil.overlap import normalise
 from instil.records import Example, Message, Ranking
 
@@ -45,7 +45,7 @@ def ranking_of(example: Example, task: str, completions_dropped: Counter[str]) -
     Args:
         example: in the form that readers give preferences.
         task: the name of its task.
-        completions_dropped: counts completions that are left out of rankings that stay, by reason.
+        completions_dropped: is told how many completions are left out of a ranking that stays, by reason.
     """
     said = example.fields
     if isinstance(reason := said.get("set_aside"), str):  # a row of the hub that its reader refused
@@ -131,7 +131,10 @@ def some_completions(ranking: Ranking, count: int, *, seed: int) -> Ranking:
     size = len(ranking.completions)
     if size <= count:
         return ranking
-    order = keyed_order(size, seed, "completions", exact_key(ranking.messages), *ranking.completions)
+    asked = exact_key(ranking.messages)
+    # by text, not by place: another annotator's ranking of the same completions keeps the same
+    dice = [keyed_int(seed, "completions", asked, text, n=1 << 62) for text in ranking.completions]
+    order = sorted(range(size), key=dice.__getitem__)
     if ranking.ranks:
         best = next(place for place in order if ranking.ranks[place] == 1)
         worst = next(place for place in order if ranking.ranks[place] == max(ranking.ranks))
@@ -158,27 +161,27 @@ def exact_key(messages: Sequence[Message]) -> str:
 def split_key(ranking: Ranking, *, opening: bool) -> str:
     """What may not stand on two sides of a split: the conversation without regard to case, marks and white space.
 
-    Completions without a prompt stand for it themselves, in any order.
+    Completions that were compared without a prompt stand for it themselves, in any order.
 
     Args:
         ranking: whose prompt.
         opening: only up to the first that the user says.
     """
     said = ranking.messages
-    if not said:
-        return _TURN.join(sorted({normalise(text) for text in ranking.completions}))
+    if not said:  # of completions scored one by one, more may come
+        return "" if ranking.scores else _TURN.join(sorted({normalise(text) for text in ranking.completions}))
     if opening:
         first = next((place for place, message in enumerate(said) if message.role == "user"), len(said) - 1)
         said = said[: first + 1]
     return _TURN.join(f"{message.role}{_ROLE}{normalise(message.content)}" for message in said)
 
 
-def same_key(ranking: Ranking) -> tuple[object, ...]:
+def same_key(ranking: Ranking) -> str:
     """Equal for rankings that say the same: by one person, of the same completions, in whatever order they stand."""
     ranks = ranking.ranks or (0,) * len(ranking.completions)
     scores = ranking.scores or (0.0,) * len(ranking.completions)
-    listed = tuple(sorted(zip(ranking.completions, ranks, scores, strict=True)))
-    return ranking.annotator, exact_key(ranking.messages), listed
+    listed = sorted(zip(ranking.completions, ranks, scores, strict=True))
+    return fingerprint([ranking.annotator, exact_key(ranking.messages), listed])
 
 
 def dense(values: Sequence[float]) -> tuple[int, ...]:

@@ -10,60 +10,40 @@
     open_rankings(spec, data).train[0]   Ranking(messages [user "Name a fruit."], completions ("Apple", "A chair"),
                                                  ranks (1, 2), annotator "ada")
 
-Every ranking stands on one side:
-
-                        prompt is trained on    prompt is held out
-    other annotators    train                   held_out
-    held-out ones       left out, counted       held_out_annotators        (also prompts that nobody else ranked)
-
-The side of a prompt is a keyed hash of its text, so other rows that come or go do not move it. Conversations that begin
-alike, up to the first that the user says, stand on one side together (`split_by`): a data set often has one dialogue
-several times, each time a turn longer. Completions that were scored one by one (0 or 1) and belong to one prompt are a
-ranking where both levels occur, and stay scored (`rated`) where only one does.
+Every ranking stands on one side (`ranking_split`): training, held-out prompts, or annotators who are held out. Of
+conversations that begin alike, up to the first that the user says, all stand on one side (`split_by`): a data set often
+has one dialogue several times, each time a turn longer. Completions that were scored one by one (0 or 1) and belong to
+one prompt are a ranking where both levels occur, and stay scored (`rated`) where only one does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from instil.errors import AbsentError, DataError, RecipeError
-from instil.fingerprint import fingerprint, keyed_unit
+from instil.errors import AbsentError, DataError
+from instil.fingerprint import fingerprint
 from instil.mixtures.agreement import Agreement, agreement
-from instil.mixtures.ranking_rows import (
-    NOT_A_RANKING,
-    Dropped,
-    clean,
-    exact_key,
-    joined,
-    ranking_of,
-    same_key,
-    some_completions,
-    split_key,
-)
-from instil.mixtures.rankings_report import RankingsReport, SourceRows, side_of
+from instil.mixtures.ranking_reading import RankingRows
+from instil.mixtures.ranking_rows import exact_key, some_completions
+from instil.mixtures.ranking_split import SIDES, SideName, SplitBy, alike, annotators_out, split
+from instil.mixtures.rankings_report import RankingsReport, side_of
 from instil.mixtures.spec import SourceSpec
 from instil.recipe import Section
 from instil.records import Message, Ranking
 from instil.tasks.licences import LicenceClass
 
-if TYPE_CHECKING:
-    from instil.tasks.task import Task
-
-REPEATS = "repeats another row"
-SCORED_TWICE = "one completion with two scores"
 TRAINED_PROMPT = "of a held-out annotator, and the prompt is trained on"
 
 #: What a source of a mixture can say, and a source of rankings cannot: how prompts are phrased and weighed.
 _WEIGHED = {"mixture", "share", "cap", "weights", "settings", "option_styles", "few_shot_tokens"}
 _PHRASED = {"templates", "phrasings", "map"}
-_FORMS = "comparisons, preference, labelled, hh-rlhf, llmbar and taskmaster-rewards are such collections"
 
 
 class RankingsSpec(Section):
@@ -77,7 +57,7 @@ class RankingsSpec(Section):
     """The share of prompts that are not trained on: with all their rankings, never a pair of them alone."""
     held_out_annotators: float | list[str] = 0.0
     """Annotators whose rankings are not trained on: a share of them (at least one, never all), or their names."""
-    split_by: Literal["opening", "prompt"] = "opening"
+    split_by: SplitBy = "opening"
     """What stands on one side as a whole: conversations with the same `opening`, up to the first that the user says, or
     those that are the same to their end (`prompt`), without regard to case, marks and white space."""
     limit: int | None = Field(default=None, ge=1)
@@ -120,10 +100,10 @@ class Rankings:
     report: RankingsReport
     seed: int = 0
 
-    @cached_property
+    @property
     def agreement(self) -> Agreement | None:
         """How far annotators agree, on all sides together; None where no two of them ordered the same pair."""
-        return agreement([*self.train, *self.held_out, *self.held_out_annotators])
+        return self.report.agreement
 
     @cached_property
     def fingerprint(self) -> str:
@@ -133,17 +113,20 @@ class Rankings:
 
     def lines(self) -> list[str]:
         """What a person should know before training, a line each."""
-        return self.report.lines(self.agreement)
+        return self.report.lines()
 
     def card(self) -> dict[str, Any]:
         """Sources, licences, counts and agreement, as plain JSON: keys are added, never renamed."""
-        return {"fingerprint": self.fingerprint, "seed": self.seed, **self.report.card(self.agreement)}
+        return {"fingerprint": self.fingerprint, "seed": self.seed, **self.report.card()}
 
 
 def prompts_of(rankings: Iterable[Ranking]) -> list[tuple[Message, ...]]:
     """The different prompts, in the order in which they are first met; rankings without one give none."""
-    found = {exact_key(ranking.messages): ranking.messages for ranking in reversed(list(rankings)) if ranking.messages}
-    return list(reversed(found.values()))
+    found: dict[str, tuple[Message, ...]] = {}
+    for ranking in rankings:
+        if ranking.messages:
+            found.setdefault(exact_key(ranking.messages), ranking.messages)
+    return list(found.values())
 
 
 def open_rankings(spec: RankingsSpec, data: Path | None = None, *, strict: bool = False) -> Rankings:
@@ -158,10 +141,19 @@ def open_rankings(spec: RankingsSpec, data: Path | None = None, *, strict: bool 
         RecipeError: if an annotator is to be held out who ranked nothing.
         DataError: if a source holds no rankings, or nothing is left to train on.
     """
-    rows = _Rows()
+    rows = RankingRows()
     for number, source in enumerate(spec.sources):
+        limit = spec.limit if source.limit is None else source.limit
         try:
-            _read_source(rows, number, source, spec, data, strict)
+            rows.take_source(
+                source,
+                number,
+                data,
+                limit=limit,
+                licence=spec.licence,
+                skip_absent=spec.missing == "skip",
+                strict=strict,
+            )
         except AbsentError as error:
             if spec.missing == "error":
                 raise
@@ -194,97 +186,39 @@ def arrange(
     who = held_out_annotators if isinstance(held_out_annotators, float | int) else list(held_out_annotators)
     given: dict[str, Any] = {"seed": seed, "held_out": held_out, "held_out_annotators": who, **rules}
     spec = RankingsSpec.model_validate({"sources": [{"collection": source}], **given})
-    rows = _Rows()
-    cleaned = [clean(ranking, rows.completions_dropped) for ranking in rankings]
-    rows.sources.append(SourceRows(source, source, "", "", len(cleaned)))
-    for one in cleaned:
-        rows.add(one, 0)
+    rows = RankingRows()
+    rows.take_rankings(rankings, source)
     return _arranged(rows, spec)
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Rows as they are read, and an account of them."""
-
-    kept: list[tuple[Ranking, int]] = field(default_factory=list)
-    """Each with the number of its source."""
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    completions_dropped: Counter[str] = field(default_factory=Counter)
-    sources: list[SourceRows] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    _seen: set[tuple[object, ...]] = field(default_factory=set)
-
-    def add(self, row: Ranking | Dropped, source: int) -> None:
-        """Take a row, unless it repeats another."""
-        self.read += 1
-        if isinstance(row, Dropped):
-            self.dropped[row.reason] += 1
-            return
-        if (same := same_key(row)) in self._seen:
-            self.dropped[REPEATS] += 1
-            return
-        self._seen.add(same)
-        self.kept.append((row, source))
-
-
-def _read_source(
-    rows: _Rows, number: int, source: SourceSpec, spec: RankingsSpec, data: Path | None, strict: bool
-) -> None:
-    """Read the rows of a source's tasks."""
-    from instil.mixtures.filters import with_licence
-    from instil.mixtures.held_out import some_examples
-    from instil.mixtures.sources import open_source
-
-    opened = open_source(source, data, skip_absent=spec.missing == "skip", strict=strict)
-    rows.remarks += opened.remarks
-    tasks = list(opened.tasks) if spec.licence is None else with_licence(opened.tasks, spec.licence)
-    if len(tasks) < len(opened.tasks):
-        rows.remarks.append(f"{source.name}: {len(opened.tasks) - len(tasks):,} tasks are left out for their licence")
-    for row in opened.quarantined if tasks else ():
-        rows.add(Dropped(row.reason), number)
-    limit = spec.limit if source.limit is None else source.limit
-    for task in tasks:
-        _read_task(rows, number, task if limit is None else some_examples(task, limit))
-
-
-def _read_task(rows: _Rows, number: int, task: Task) -> None:
-    rankings = [ranking_of(example, task.name, rows.completions_dropped) for example in task.examples]
-    if all(isinstance(one, Dropped) and one.reason == NOT_A_RANKING for one in rankings):
-        raise DataError(f"{task.name} holds {NOT_A_RANKING} in none of its {len(rankings):,} rows", remedy=_FORMS)
-    for one in rankings:
-        rows.add(one, number)
-    rows.sources.append(SourceRows(task.name, task.collection, task.licence, task.citation, len(rankings)))
-
-
-def _arranged(rows: _Rows, spec: RankingsSpec) -> Rankings:
+def _arranged(rows: RankingRows, spec: RankingsSpec) -> Rankings:
     """The rows as rankings, each on its side."""
-    found = _together(rows)
+    found = rows.together()
+    agreed = agreement(one for one, _ in found)  # of all that was said, also what is cut or left out below
     if spec.max_completions is not None:
         most, cut = spec.max_completions, sum(len(one.completions) > spec.max_completions for one, _ in found)
         found = [(some_completions(one, most, seed=spec.seed), count) for one, count in found]
         if cut:
             rows.remarks.append(f"{cut:,} rankings were cut to {most} completions (max_completions)")
-    names = sorted({one.annotator for one, _ in found if one.annotator})
-    out = _annotators_out(names, spec)
-    keys = [split_key(one, opening=spec.split_by == "opening") for one, _ in found]
-    kept_in = [keyed_unit(spec.seed, "held-out prompts", key) >= spec.held_out for key in keys]
-    trained = {
-        key for (one, _), key, stays in zip(found, keys, kept_in, strict=True) if stays and one.annotator not in out
-    }
-    sides: dict[str, list[Ranking]] = {"train": [], "held_out": [], "held_out_annotators": []}
+    out = annotators_out((one for one, _ in found), spec.held_out_annotators, seed=spec.seed)
+    placed = split(
+        [one for one, _ in found], seed=spec.seed, held_out=spec.held_out, annotators_out=out, by=spec.split_by
+    )
+    sides: dict[SideName, list[Ranking]] = {name: [] for name in SIDES}
     kept = 0
-    for (one, count), key in zip(found, keys, strict=True):
-        if one.annotator in out and key in trained:
+    for (one, count), side in zip(found, placed, strict=True):
+        if side is None:
             rows.dropped[TRAINED_PROMPT] += count
-            continue
-        kept += count
-        side = "held_out_annotators" if one.annotator in out else "train" if key in trained else "held_out"
-        sides[side].append(one)
+        else:
+            sides[side].append(one)
+            kept += count
     if not sides["train"]:
-        raise DataError(*_nothing_left(rows, spec))
-    if spec.held_out and not sides["held_out"]:
-        rows.remarks.append(f"no prompt is held out: of {len(set(keys)):,} prompts none falls to the share")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in rows.dropped.most_common(3))
+        raise DataError(
+            f"of {rows.read:,} rows none is left to train on{f' ({reasons})' if reasons else ''}",
+            remedy="Give more rankings, or hold out fewer prompts and annotators (held_out, split_by: prompt)",
+        )
+    rows.remarks += _remarks(sides, spec)
     ranked = {name: tuple(one for one in side if one.ranks) for name, side in sides.items()}
     rated = {name: tuple(one for one in side if not one.ranks) for name, side in sides.items()}
     rated_out = (*rated["held_out"], *rated["held_out_annotators"])
@@ -293,12 +227,14 @@ def _arranged(rows: _Rows, spec: RankingsSpec) -> Rankings:
         read=rows.read,
         kept=kept,
         dropped=dict(rows.dropped.most_common()),
-        completions_dropped={reason: count for reason, count in rows.completions_dropped.most_common() if count},
+        completions_dropped=dict(rows.completions_dropped.most_common()),
         sides={name: side_of(side) for name, side in ranked.items()},
         rated=side_of(rated["train"]),
         rated_held_out=side_of(rated_out),
         annotators=dict(Counter(one.annotator for side in sides.values() for one in side if one.annotator)),
         annotators_out=tuple(sorted(out)),
+        ranked_by_several=_by_several(ranked.values()),
+        agreement=agreed,
         remarks=tuple(dict.fromkeys(rows.remarks)),
     )
     return Rankings(
@@ -312,57 +248,26 @@ def _arranged(rows: _Rows, spec: RankingsSpec) -> Rankings:
     )
 
 
-def _nothing_left(rows: _Rows, spec: RankingsSpec) -> tuple[str]:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in rows.dropped.most_common(3))
-    return (f"of {rows.read:,} rows none is left to train on{f' ({reasons})' if reasons else ''}",)
+def _remarks(sides: Mapping[SideName, Sequence[Ranking]], spec: RankingsSpec) -> Iterator[str]:
+    """What a person should know of the split."""
+    for name, count in alike(sides.items()):
+        if count:
+            yield (
+                f"{count:,} of {len(sides[name]):,} rankings of {name} belong to conversations that begin as one that "
+                "is trained on; `split_by: opening` keeps those together"
+            )
+    if spec.held_out and not sides["held_out"]:
+        yield f"nothing is held out: no prompt falls to the share of {spec.held_out:g} (seed {spec.seed})"
 
 
-def _together(rows: _Rows) -> list[tuple[Ranking, int]]:
-    """Rankings with the number of rows that each is made of: completions scored one by one stand together."""
-    found: list[tuple[Ranking, int]] = []
-    groups: dict[tuple[int, str, str], list[Ranking]] = {}
-    places: dict[tuple[int, str, str], int] = {}
-    for one, source in rows.kept:
-        if len(one.completions) > 1:
-            found.append((one, 1))
-            continue
-        key = source, one.annotator, exact_key(one.messages)
-        if key not in groups:
-            places[key] = len(found)
-            found.append((one, 0))
-        groups.setdefault(key, []).append(one)
-    for key, members in groups.items():
-        scores: dict[str, set[float]] = {}
-        for one in members:
-            scores.setdefault(one.completions[0], set()).add(one.scores[0])
-        certain = [one for one in members if len(scores[one.completions[0]]) == 1]
-        if torn := len(members) - len(certain):
-            rows.dropped[SCORED_TWICE] += torn
-        if certain:
-            found[places[key]] = joined(certain), len(certain)
-    return [(one, count) for one, count in found if count]
-
-
-def _annotators_out(names: Sequence[str], spec: RankingsSpec) -> frozenset[str]:
-    """Who is held out."""
-    asked = spec.held_out_annotators
-    if isinstance(asked, list):
-        for name in asked:
-            if name not in names:
-                known = f"There are {', '.join(names[:12])}" if names else "No row names an annotator"
-                raise RecipeError(f"held_out_annotators: {name!r} ranked nothing", remedy=known)
-        return frozenset(asked)
-    if not asked:
-        return frozenset()
-    if len(names) < 2:
-        raise RecipeError(
-            f"held_out_annotators: {asked:g} of {len(names)} annotators cannot be held out",
-            remedy="Say in each row who ranked (`annotator`), or leave it out",
-        )
-    units = {name: keyed_unit(spec.seed, "held-out annotators", name) for name in names}
-    ordered = sorted(names, key=lambda name: (units[name], name))
-    below = sum(units[name] < asked for name in names)
-    return frozenset(ordered[: min(max(below, 1), len(names) - 1)])
+def _by_several(sides: Iterable[Sequence[Ranking]]) -> int:
+    """How many prompts two annotators or more ranked."""
+    who: dict[str, set[str]] = {}
+    for side in sides:
+        for one in side:
+            if one.annotator:
+                who.setdefault(exact_key(one.messages), set()).add(one.annotator)
+    return sum(len(names) > 1 for names in who.values())
 
 
 def _content(ranking: Ranking) -> Mapping[str, object]:

@@ -29,6 +29,8 @@ class SourceRows:
     citation: str
     rows: int
     """Those that its reader could use."""
+    files: tuple[tuple[str, str], ...] = ()
+    """What it was read from: path and SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class RankingsReport:
     dropped: Mapping[str, int]
     """Rows that are left out, by reason."""
     completions_dropped: Mapping[str, int]
-    """Completions that are left out of rankings that stay, by reason."""
+    """Completions that are left out of rows that are not, by reason."""
     sides: Mapping[str, Side]
     """`train`, `held_out` and `held_out_annotators`."""
     rated: Side
@@ -82,6 +84,10 @@ class RankingsReport:
     """How many rankings each gave."""
     annotators_out: tuple[str, ...]
     """Who is held out."""
+    ranked_by_several: int
+    """How many prompts two annotators or more ranked."""
+    agreement: Agreement | None
+    """Of all who ranked the same completions; None where no two did."""
     remarks: tuple[str, ...]
 
     @property
@@ -99,23 +105,23 @@ class RankingsReport:
         pairs = tied + sum(side.pairs for side in self.sides.values())
         return tied / pairs if pairs else None
 
-    def lines(self, agreed: Agreement | None) -> list[str]:
+    def lines(self) -> list[str]:
         """For a person, before training."""
         made = [f"{self.kept:,} of {self.read:,} rows are used{_reasons('; left out', self.dropped)}"]
         if self.completions_dropped:
-            made.append(f"completions left out of rankings that stay{_reasons('', self.completions_dropped)}")
+            made.append(f"completions left out of rows that are used{_reasons('', self.completions_dropped)}")
         made.append("rankings: " + ", ".join(self._sides()))
         sizes = ", ".join(f"{size} ({count:,})" for size, count in self.sizes.items())
         if sizes:
             tied = self.tied_share
-            ties = "" if tied is None else f"; {100 * tied:.1f}% of their pairs are tied"
+            ties = f"; {100 * tied:.1f}% of their pairs are tied" if tied else ""
             made.append(f"completions of a ranking (and how many have so many): {sizes}{ties}")
         if self.rated.rankings or self.rated_held_out.rankings:
             made.append(
                 f"scored alone: {self.rated.completions:,} completions of {self.rated.prompts:,} prompts to train on, "
                 f"{self.rated_held_out.completions:,} held out"
             )
-        made.append(self._annotators(agreed))
+        made.append(self._annotators())
         made.append(f"licences: {', '.join(f'{name} ({count:,} rows)' for name, count in self._licences().items())}")
         return [*made, *self.remarks]
 
@@ -124,13 +130,15 @@ class RankingsReport:
         sides = {name: side for name, side in self.sides.items() if side.rankings or name != "held_out_annotators"}
         return [f"{side.rankings:,} {told[name]} ({side.prompts:,} prompts)" for name, side in sides.items()]
 
-    def _annotators(self, agreed: Agreement | None) -> str:
+    def _annotators(self) -> str:
         if not self.annotators:
             return "annotators: none is named"
         said = f"annotators: {len(self.annotators):,}"
+        if self.ranked_by_several:
+            said += f" ({self.ranked_by_several:,} prompts were ranked by several)"
         if self.annotators_out:
             said += f", held out {', '.join(self.annotators_out[:6])}{', ...' if len(self.annotators_out) > 6 else ''}"
-        if agreed is None:
+        if (agreed := self.agreement) is None:
             return f"{said}; no two ordered the same pair, so nobody can say how far they agree"
         low, high = (f"{100 * end:.1f}%" for end in agreed.ci95)
         return (
@@ -144,7 +152,7 @@ class RankingsReport:
             counts[licence_name(source.licence)] += source.rows
         return dict(counts.most_common())
 
-    def card(self, agreed: Agreement | None) -> dict[str, Any]:
+    def card(self) -> dict[str, Any]:
         """As plain JSON."""
         return {
             "rows": {"read": self.read, "kept": self.kept, "dropped": dict(self.dropped)},
@@ -158,6 +166,7 @@ class RankingsReport:
                     "licence_name": licence_name(source.licence),
                     "licence_class": licence_class(source.licence),
                     "citation": source.citation,
+                    "files": [{"path": path, "sha256": sha256} for path, sha256 in source.files],
                 }
                 for source in self.sources
             ],
@@ -168,7 +177,8 @@ class RankingsReport:
             "tied_share": self.tied_share,
             "annotators": dict(sorted(self.annotators.items())),
             "held_out_annotators": list(self.annotators_out),
-            "agreement": None if agreed is None else _agreement(agreed),
+            "ranked_by_several": self.ranked_by_several,
+            "agreement": None if self.agreement is None else _agreement(self.agreement),
             "remarks": list(self.remarks),
         }
 

@@ -26,7 +26,7 @@ from instil.fingerprint import fingerprint
 from instil.records import Example
 from instil.tasks.hub_loading import folder_of, loader, train_split
 from instil.tasks.preference import PREFERENCES
-from instil.tasks.readers import alpaca, flan, hh_rlhf, sharegpt, trl
+from instil.tasks.readers import alpaca, comparisons, flan, hh_rlhf, sharegpt, trl
 from instil.tasks.readers.plain import TEMPLATE, Plain, json_value
 from instil.tasks.readers.promptsource import metrics_of
 from instil.tasks.readers.reading import RowProblem
@@ -55,6 +55,7 @@ class Shape:
 SHAPES = (
     *(Shape(kind.fits, kind.fields, kind.templates, kind.metrics, kind.cluster) for kind in trl.READERS),
     Shape(hh_rlhf.is_pair, hh_rlhf.fields_of, PREFERENCES, ("accuracy",), "Preferences"),
+    Shape(comparisons.fits, comparisons.fields_of, PREFERENCES, ("accuracy",), "Preferences"),
     Shape(sharegpt.fits, sharegpt.fields_of, (sharegpt.TEMPLATE,), ("rouge_l",), "Dialogue"),
     Shape(alpaca.fits, alpaca.fields_of, (alpaca.TEMPLATE,), ("rouge_l",), "Open-ended instructions"),
     Shape(flan.fits, flan.fields_of, (flan.TEMPLATE,), ("exact_match", "rouge_l")),

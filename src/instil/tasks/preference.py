@@ -6,8 +6,8 @@ r"""Preferences as instructions: people's rankings and ratings of replies, asked
     Rating   "user: I'd like a mocha.\n\nReply: Anything else?\n\nIs this a good reply?"    ->  "Yes"
 
 Which two replies are compared, and in which order, is drawn by the seed and the row among those of different rank: ties
-are never asked about. The letters are the options, so the place of the better reply says nothing; nor do the letters of
-worked examples, which share the prompt's seed.
+are never asked about, nor are empty ones. The letters are the options, so the place of the better reply says nothing;
+nor do the letters of worked examples, which share the prompt's seed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,15 @@ class Better:
         completions, ranks = completions_of(example, self.name), example.fields.get("ranks")
         if not isinstance(ranks, (list, tuple)) or len(ranks) != len(completions):
             raise refused(example, self.name, "missing field", "needs a rank for each completion in field 'ranks'")
-        pairs = [pair for pair in combinations(range(len(ranks)), 2) if ranks[pair[0]] != ranks[pair[1]]]
+        shown = [place for place, text in enumerate(completions) if text]
+        pairs = [pair for pair in combinations(shown, 2) if ranks[pair[0]] != ranks[pair[1]]]
         if not pairs:
             raise refused(example, self.name, "all tied", "ranks every completion alike")
         first, second = keyed_choice(pairs, seed, "pair", example.key)
         if keyed_int(seed, "order", example.key, n=2):
             first, second = second, first
-        shown = zip(LETTERS, (completions[first], completions[second]), strict=True)
-        listed = "\n".join(f"{letter} {text}" for letter, text in shown)
+        lettered = zip(LETTERS, (completions[first], completions[second]), strict=True)
+        listed = "\n".join(f"{letter} {text}" for letter, text in lettered)
         target = LETTERS[0] if ranks[first] < ranks[second] else LETTERS[1]
         asked = transcript(example, self.name)
         return Rendered(

@@ -247,7 +247,14 @@ def test_ranks_start_at_one_and_ties_share_theirs(tmp_path: Path, ranking: dict[
         ({"ranking": None, "scores": [1, 2, float("nan")]}, "field 'scores' holds NaN or an infinite number"),
         ({"ranking": None, "scores": [1, 2, 10**400]}, "field 'scores' holds a number that is too large"),
         ({"completions": ["a"]}, "fewer than two completions"),
-        ({"completions": ["a", "", "c"]}, "empty reply"),
+        ({"completions": ["a", "", " "]}, "empty reply"),
+        ({"annotator": ["ada"]}, "field 'annotator' is a list, not text"),
+        (
+            {"completions": ["a"], "ranking": None, "scores": []},
+            "field 'scores' has not one number for each completion",
+        ),
+        ({"completions": [], "ranking": None, "scores": []}, "no completion"),
+        ({"completions": [""], "ranking": None, "scores": [1]}, "empty reply"),
         ({"prompt": []}, "field 'prompt' lists no messages"),
     ],
 )
@@ -256,3 +263,40 @@ def test_comparisons_that_contradict_themselves_are_set_aside(
 ) -> None:
     whole = {"prompt": "Hi", "completions": ["a", "b", "c"], "ranking": [1, 1, 2]}
     assert why_aside(tmp_path / "x.jsonl", whole | change, whole) == reason
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": "Hi", "completions": ["a", "b"], "ranking": [1, 2]}, "ada"),
+        ({"prompt": "Hi", "chosen": "a", "rejected": "b"}, "ada"),
+        ({"prompt": "Hi", "completion": "a", "label": True}, "ada"),
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "ada"),
+        ({"prompt": "Hi", "completions": ["a", "b"], "ranking": [1, 2]}, 7),
+    ],
+)
+def test_who_gave_a_preference_is_kept(tmp_path: Path, row: dict[str, Any], name: object) -> None:
+    nobody = [row | {"annotator": who} for who in (None, "", " ")]
+    task = only(read(tmp_path / "x.jsonl", [row | {"annotator": name}, *nobody, row]))
+    assert [example.fields.get("annotator") for example in task.examples] == [str(name), None, None, None, None]
+
+
+def test_a_comparison_is_called_by_its_id(tmp_path: Path) -> None:
+    whole = {"prompt": "Hi", "completions": ["a", "b"], "ranking": [1, 2]}
+    task = only(
+        read(tmp_path / "x.jsonl", [whole | {"id": "req-9"}, whole | {"id": 12}, whole, whole | {"id": "req-9"}])
+    )
+    assert [example.key for example in task.examples] == ["req-9", "12", "3", "req-9#4"]
+
+
+def test_a_single_completion_with_a_score_is_a_rating(tmp_path: Path) -> None:
+    task = only(read(tmp_path / "x.jsonl", [{"prompt": "Hi", "completions": ["a"], "scores": [6], "annotator": "ada"}]))
+    assert task.examples[0].fields == {"messages": HI, "completions": ["a"], "scores": [6.0], "annotator": "ada"}
+
+
+def test_an_empty_completion_stays_beside_two_others_and_is_never_asked_about(tmp_path: Path) -> None:
+    task = only(read(tmp_path / "x.jsonl", [{"prompt": "Hi", "completions": ["a", "", "c"], "ranking": [3, 1, 2]}]))
+    assert task.examples[0].fields["completions"] == ["a", "", "c"]
+    made = [task.templates[0].render(task.examples[0], seed=seed) for seed in range(40)]
+    assert {one.input.rpartition("better?\n")[2] for one in made} == {"(A) a\n(B) c", "(A) c\n(B) a"}
+    assert all(one.input[one.input.index(f"\n{one.target} ") + 5 :].startswith("c") for one in made)

@@ -8,6 +8,10 @@
 A `ranking` (or `ranks`) gives each completion its rank, the smallest is best, whatever it starts from; a list of lists
 is the other way round: the places of the completions, from 0, best first, those of one inner list tied. Of `scores` the
 highest is best. Where a row has both, they must not contradict each other. Ranks are counted anew, from 1 without gaps.
+
+A row may say who ranked (`annotator`) and what it is called (`id`). A single completion with its score is a rating: it
+has no rank. An empty completion stays where it stands as long as two others have text, so that what uses the row can
+leave out that one alone.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.preference import PREFERENCES
+from instil.tasks.readers.annotator import annotator_in
 from instil.tasks.readers.conversation import as_messages, messages_in
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, as_text
@@ -38,12 +43,7 @@ class Comparisons:
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Rows with a prompt, completions, and ranks or scores."""
-        return any(
-            isinstance(row.get("completions"), list)
-            and {"prompt", "messages"} & set(row)
-            and {*RANKS, "scores"} & set(row)
-            for row in first_rows(path, head)
-        )
+        return any(fits(row) for row in first_rows(path, head))
 
     def read(self, path: Path) -> Reading:
         """One task with every comparison."""
@@ -62,38 +62,52 @@ class Comparisons:
 
 
 def _examples(path: Path, reading: Reading) -> list[Example]:
-    return examples_of(rows_of(path), _fields, reading)
+    return examples_of(rows_of(path), fields_of, reading, key="id")
 
 
-def _fields(row: Mapping[str, Any]) -> dict[str, object]:
+def fits(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a prompt, completions, and ranks or scores."""
+    asked, said = {"prompt", "messages"} & set(row), {*RANKS, "scores"} & set(row)
+    return isinstance(row.get("completions"), (list, tuple)) and bool(asked and said)
+
+
+def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
+    """What a row holds, in the form of preferences.
+
+    Raises:
+        RowProblem: if it is none that can be compared, or scored.
+    """
     messages = said(row, "prompt", "user") if "prompt" in row else messages_in(row, "messages")
-    completions = _completions(row)
     named = next((name for name in RANKS if row.get(name) is not None), "")
+    scored = row.get("scores") is not None
+    completions = _completions(row, 1 if scored and not named else 2)
     ranks = _ranks(row[named], named, len(completions)) if named else None
-    scores = _scores(row["scores"], len(completions)) if row.get("scores") is not None else None
     fields: dict[str, object] = {"messages": messages, "completions": completions}
-    if scores is not None:
+    if scored:
+        scores = _scores(row["scores"], len(completions))
         fields["scores"] = scores
         by_score = dense([-score for score in scores])
         if ranks is not None and ranks != by_score:
             raise RowProblem("ranks and scores contradict each other")
-        ranks = by_score
+        ranks = by_score if len(scores) > 1 else []
     if ranks is None:
         raise RowProblem("no ranking and no scores")
-    fields["ranks"] = ranks
-    if isinstance(row.get("annotator"), str) and row["annotator"]:
-        fields["annotator"] = as_text(row["annotator"], "annotator")
-    return fields
+    if ranks:
+        fields["ranks"] = ranks
+    if isinstance(row.get("id"), (str, int)):
+        fields["id"] = as_text(row["id"], "id")
+    return fields | annotator_in(row)
 
 
-def _completions(row: Mapping[str, Any]) -> list[str]:
+def _completions(row: Mapping[str, Any], least: int) -> list[str]:
+    """The completions, of which at least so many have text."""
     listed = row.get("completions")
     if not isinstance(listed, (list, tuple)):
         raise RowProblem("field 'completions' is no list")
-    if len(listed) < 2:
-        raise RowProblem("fewer than two completions")
+    if len(listed) < least:
+        raise RowProblem("fewer than two completions" if least > 1 else "no completion")
     found = [_completion(one) for one in listed]
-    if not all(found):
+    if len([text for text in found if text]) < min(2, len(found)):
         raise RowProblem("empty reply")
     return found
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from instil.records import Example
 from instil.tasks.preference import PREFERENCES
+from instil.tasks.readers.annotator import annotator_in
 from instil.tasks.readers.conversation import Messages, joined_roles, message
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
@@ -93,7 +94,7 @@ def fields_of(row: Mapping[str, Any]) -> dict[str, object]:
     completions = [said[-1]["content"] for said in (chosen, rejected)]
     if not all(completions):
         raise RowProblem("empty reply")
-    return {"messages": chosen[:-1], "completions": completions, "ranks": [1, 2]}
+    return {"messages": chosen[:-1], "completions": completions, "ranks": [1, 2], **annotator_in(row)}
 
 
 def turns(transcript: str) -> Messages:

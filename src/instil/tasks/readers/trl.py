@@ -8,7 +8,8 @@
 A conversation may come with `tools`, the schemas of what it calls. In a prompt with a completion only the completion's
 turns are learnt. Texts alone (`prompt`, `completion`) are `plain` rows. A preference without a prompt has what both
 replies share as its prompt: their first messages, or their first words. Where `chosen` and `rejected` repeat the
-prompt's messages, as many published sets do, those are not repeated.
+prompt's messages, as many published sets do, those are not repeated. Preferences and labels may name who gave them
+(`annotator`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from instil.records import Example
 from instil.tasks.dialogue import Dialogue
 from instil.tasks.preference import PREFERENCES, RATINGS
+from instil.tasks.readers.annotator import annotator_in
 from instil.tasks.readers.conversation import Messages, as_messages, is_messages, message, messages_in, needs_answer
 from instil.tasks.readers.plain import first_rows, rows_of
 from instil.tasks.readers.reading import Declared, Reading, RowProblem, text_in
@@ -108,7 +110,7 @@ def _preference(row: Mapping[str, Any]) -> dict[str, object]:
         raise RowProblem("empty reply")
     if chosen == rejected:
         raise RowProblem("the two replies are the same")
-    return {"messages": prompt, "completions": [chosen, rejected], "ranks": [1, 2]}
+    return {"messages": prompt, "completions": [chosen, rejected], "ranks": [1, 2], **annotator_in(row)}
 
 
 def _shared_words(both: list[Messages]) -> tuple[Messages, list[Messages]]:
@@ -135,7 +137,7 @@ def _labelled(row: Mapping[str, Any]) -> dict[str, object]:
         raise RowProblem("field 'label' is neither true nor false")
     if len(reply) != 1 or not reply[0]["content"]:
         raise RowProblem("empty reply" if len(reply) == 1 else "the completion is not one message")
-    return {"messages": prompt, "completions": [reply[0]["content"]], "scores": [float(label)]}
+    return {"messages": prompt, "completions": [reply[0]["content"]], "scores": [float(label)], **annotator_in(row)}
 
 
 def said(row: Mapping[str, Any], name: str, role: str) -> Messages:
