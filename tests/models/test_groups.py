@@ -202,12 +202,21 @@ def test_two_backward_passes_are_bitwise_the_same(kind: str) -> None:
 
 
 @pytest.mark.parametrize("long", [False, True])
-def test_in_bfloat16_products(long: bool) -> None:
+def test_in_bfloat16_products(long: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny_loaded("llama")
     groups = some_groups(2, longest=50 if long else 8)
+    calls: list[torch.dtype] = []
+    plain = tree_attention.tree_attention
+
+    def counted(query: torch.Tensor, *given: Any) -> torch.Tensor:
+        calls.append(query.dtype)
+        return plain(query, *given)
+
+    monkeypatch.setattr(tree_attention, "tree_attention", counted)
     fine = functional(loaded, groups, "shared", 3, tokens_per_batch=400).item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = functional(loaded, groups, "shared", 3, tokens_per_batch=400)
+    assert set(calls) == ({torch.float32, torch.bfloat16} if long else set())
     assert rough.item() == pytest.approx(fine, rel=0.05, abs=1.0)
     assert all(bool(gradient.isfinite().all()) for gradient in gradients(loaded.model, rough).values())
 
@@ -423,6 +432,22 @@ def test_layers_and_attention_codes_that_take_no_tree_are_named() -> None:
     model = tiny_model("llama")
     model.config._attn_implementation = "flash_attention_2"
     assert "flash_attention_2" in sharing_fault(loaded_of(model))
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3, narrow", "mistral, narrow"])
+def test_blocks_for_flex_attention_allow_what_other_masks_allow(kind: str) -> None:
+    model = MODELS[kind]()
+    shapes = [Group(np.full(30, 5, np.int32), (np.full(50, 6, np.int32), np.full(48, 7, np.int32)))]
+    (made,) = lay_out_groups(shapes, tokens_per_batch=128, specials=tiny_loaded("llama").specials, shared=True)
+    pack = to_tensors(made.pack, CPU)
+    model.set_attn_implementation("sdpa")
+    expected = causal.tree_mask(model, pack)
+    model.config._attn_implementation = "flex_attention"
+    blocks = causal.tree_mask(model, pack)
+    for name in expected if isinstance(expected, dict) else [None]:
+        mask, block = (expected, blocks) if name is None else (expected[name], blocks[name])
+        row, query, key = torch.meshgrid(*(torch.arange(size) for size in (1, 128, 128)), indexing="ij")
+        assert torch.equal(block.mask_mod(row, torch.zeros_like(row), query, key), mask[:, 0])
 
 
 def test_a_mask_under_which_completions_see_each_other_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

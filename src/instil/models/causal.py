@@ -134,9 +134,11 @@ def _tree(model: PreTrainedModel, pack: PackTensors, parents_BT: Tensor, window:
         return create_block_mask(allowed, rows, None, length, length, device=segments_BT.device)
     row, place = torch.arange(rows, device=segments_BT.device), torch.arange(length, device=segments_BT.device)
     mask = _as_taken(model, allowed(row[:, None, None], None, place[:, None], place)[:, None])
+    if attention_of(model) != "sdpa" or mask.device.type != "cpu":
+        return mask
     # a window that is wider than any completion with its prompt hides nothing
-    whole = attention_of(model) == "sdpa" and (window is None or int(positions_BT.max()) < window)
-    return planned(mask, segments_BT, parents_BT) if whole else mask
+    hides = window is not None and int(positions_BT.max()) >= window
+    return mask if hides else planned(mask, segments_BT, parents_BT)
 
 
 def attention_of(model: PreTrainedModel) -> str:

@@ -54,14 +54,14 @@ class Tree:
 
 
 def planned(mask_BTT: Tensor, segments_BT: Tensor, parents_BT: Tensor) -> Tensor:
-    """The dense mask, with a plan where it can be done without: on a CPU, where every row is a prompt and completions.
+    """The dense mask, with a plan where it can be done without: where every row is a prompt and completions.
 
     Args:
-        mask_BTT: (B, 1, T, T), where a token sees its own segment and its parent, up to the present.
+        mask_BTT: (B, 1, T, T), on a CPU, where a token sees its own segment and its parent, up to the present.
         segments_BT: as of a `Pack`.
         parents_BT: as of a `Pack`.
     """
-    if _FORWARD is None or _BACKWARD is None or mask_BTT.device.type != "cpu" or mask_BTT.shape[-1] < _SHORTEST:
+    if _FORWARD is None or _BACKWARD is None or mask_BTT.shape[-1] < _SHORTEST:
         return mask_BTT
     trees = [tree_of(*row) for row in zip(segments_BT.numpy(), parents_BT.numpy(), strict=True)]
     if all(tree is not None for tree in trees):
@@ -186,6 +186,8 @@ def _sdpa(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
         return made
+    if torch.is_autocast_enabled("cpu"):  # as it is done for torch's own, whose inputs may be of several formats too
+        query, key, value = (given.to(torch.get_autocast_dtype("cpu")) for given in (query, key, value))
     heads = query.shape[1] // key.shape[1]
     if heads > 1:
         key, value = key.repeat_interleave(heads, dim=1), value.repeat_interleave(heads, dim=1)
@@ -194,6 +196,11 @@ def _sdpa(
 
 def _fits(query: Tensor, key: Tensor, value: Tensor, trees: tuple[Tree, ...], more: dict[str, Any]) -> bool:
     """Whether nothing but the mask decides who sees whom, and the kernels take these numbers."""
-    alike = query.dtype == key.dtype == value.dtype and query.shape[0] == len(trees)
+    alike = torch.is_autocast_enabled("cpu") or query.dtype == key.dtype == value.dtype
     lengths = query.shape[2] == key.shape[2] == value.shape[2] and query.shape[3] == key.shape[3] == value.shape[3]
-    return alike and lengths and all(more.get(name) is None for name in ("position_bias", "softcap", "cache"))
+    return (
+        alike
+        and lengths
+        and query.shape[0] == len(trees)
+        and all(more.get(name) is None for name in ("position_bias", "softcap", "cache"))
+    )
