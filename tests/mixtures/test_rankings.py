@@ -143,20 +143,29 @@ def test_transcripts_whose_prompts_differ_are_dropped_and_counted(tmp_path: Path
     assert found.report.dropped == {"the replies differ before the last turn": 1}
 
 
-MESSY = st.one_of(
-    st.fixed_dictionaries(
-        {
-            "prompt": st.sampled_from(("Hi", "hi!", "Name a fruit.", "", ASKED, [*ASKED, *SAID["Apple"]], None)),
-            "completions": st.lists(st.sampled_from(("a", "b", "c", "d", "", " ", 7, None)), max_size=5),
-        },
-        optional={
-            "ranking": st.lists(st.integers(0, 3), max_size=5),
-            "scores": st.lists(st.sampled_from((0, 1, 0.5)), max_size=5),
-            "annotator": st.sampled_from(("ada", "ben", "cem", None, 7, [])),
-        },
-    ),
-    st.sampled_from(("", "no JSON", "[1, 2]", '{"prompt": "Hi"', "{}")),
-)
+@st.composite
+def _messy(draw: st.DrawFn) -> object:
+    """A row of comparisons, most often whole; sometimes with a fault in one field, sometimes no row at all."""
+    prompts = ["Hi", "hi!", "Name a fruit.", ASKED, *(f"prompt {number}" for number in range(4))]
+    size = draw(st.sampled_from((1, 2, 2, 3, 4, 5)))
+    row: dict[str, Any] = {
+        "prompt": draw(st.sampled_from(prompts)),
+        "completions": draw(st.permutations("abcde"))[:size],
+        "annotator": draw(st.sampled_from(("ada", "ben", "cem", "dan", None))),
+    }
+    by = "scores" if size == 1 else draw(st.sampled_from(("ranking", "ranking", "scores")))
+    row[by] = draw(st.lists(st.sampled_from((0, 1) if by == "scores" else (1, 2, 3)), min_size=size, max_size=size))
+    fault = draw(st.sampled_from(("", "", "", "", "field", "completion", "line")))
+    if fault == "line":
+        return draw(st.sampled_from(("", "no JSON", "[1, 2]", '{"prompt": "Hi"', "{}")))
+    if fault == "completion":
+        row["completions"][draw(st.integers(0, size - 1))] = draw(st.sampled_from(("", " ", "a", "b ", 7, None)))
+    if fault == "field":
+        name = draw(st.sampled_from(sorted(row)))
+        row[name] = draw(st.sampled_from((None, [], "", 7, [1, 2], [*ASKED, *SAID["Apple"]], float("nan"))))
+    return row
+
+
 SPLITS = st.fixed_dictionaries(
     {},
     optional={
@@ -171,7 +180,7 @@ SPLITS = st.fixed_dictionaries(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(MESSY, min_size=1, max_size=25), SPLITS)
+@given(st.lists(_messy(), min_size=8, max_size=30), SPLITS)
 def test_rows_read_are_rows_kept_and_rows_dropped(tmp_path: Path, rows: list[object], keys: dict[str, Any]) -> None:
     first = {"prompt": "Whole", "completions": ["a", "b"], "ranking": [1, 2], "annotator": "ada"}
     path = write(tmp_path / "x.jsonl", [first, *rows])

@@ -59,3 +59,13 @@ def test_the_card_is_plain_json_with_all_counts() -> None:
     assert card["tied_share"] == 0.0
     assert card["sides"]["train"]["pairs"] == 2
     assert card["fingerprint"] == found.fingerprint
+
+
+def test_scores_on_a_scale_of_their_own_are_told() -> None:
+    def lines(*scores: float) -> list[str]:
+        made = [scored("p", f"said {number}", score) for number, score in enumerate(scores)]
+        return arrange(made, held_out=0.0).lines()
+
+    assert "scores: from 1 to 7, not good (1) or bad (0)" in lines(1, 4, 7)
+    assert "scores: from 0.2 to 0.9, not good (1) or bad (0)" in lines(0.2, 0.9)
+    assert not [line for line in lines(0, 1, 1) if line.startswith("scores")]

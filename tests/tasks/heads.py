@@ -48,7 +48,9 @@ MADE: dict[str, bytes] = {
         [{"chosen": _CHAT, "rejected": [_CHAT[0], {"role": "assistant", "content": "No"}]}] * 3
     ),
     "labelled/rows.jsonl": _lines([{"prompt": "Hi", "completion": "Hello", "label": bool(n % 2)} for n in range(3)]),
-    "comparisons/ranks.jsonl": _lines([{"prompt": "Hi", "completions": ["a", "b", "c"], "ranking": [1, 1, 2]}] * 3),
+    "comparisons/ranks.jsonl": _lines(
+        [{"id": "r", "prompt": "Hi", "completions": ["a", "b", "c"], "ranking": [1, 1, 2], "annotator": "ada"}] * 3
+    ),
     "comparisons/scores.jsonl": _lines([{"prompt": _CHAT[:1], "completions": ["a", "b"], "scores": [0.5, 1]}] * 3),
     "flan/t0_zsopt.jsonl": _lines(
         [

@@ -18,4 +18,8 @@ encode.py    prompt -> token ids, and which of them are trained on
 packing.py   encoded prompts -> rectangles
 tokenizer.py the tokenizer of a model folder, without the model
 showing.py   rows for a person or a program to look at
+sources.py   one source of a recipe, opened
+rankings.py  rankings of completions by side; ranking_reading.py, ranking_rows.py: from files and rows to them
+ranking_split.py  sides by prompt and by annotator
+agreement.py how far annotators agree
 """

@@ -219,6 +219,7 @@ def _arranged(rows: RankingRows, spec: RankingsSpec) -> Rankings:
             remedy="Give more rankings, or hold out fewer prompts and annotators (held_out, split_by: prompt)",
         )
     rows.remarks += _remarks(sides, spec)
+    scores = [score for side in sides.values() for one in side for score in one.scores]
     ranked = {name: tuple(one for one in side if one.ranks) for name, side in sides.items()}
     rated = {name: tuple(one for one in side if not one.ranks) for name, side in sides.items()}
     rated_out = (*rated["held_out"], *rated["held_out_annotators"])
@@ -231,6 +232,7 @@ def _arranged(rows: RankingRows, spec: RankingsSpec) -> Rankings:
         sides={name: side_of(side) for name, side in ranked.items()},
         rated=side_of(rated["train"]),
         rated_held_out=side_of(rated_out),
+        scores=(min(scores), max(scores)) if scores else None,
         annotators=dict(Counter(one.annotator for side in sides.values() for one in side if one.annotator)),
         annotators_out=tuple(sorted(out)),
         ranked_by_several=_by_several(ranked.values()),

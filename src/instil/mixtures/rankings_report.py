@@ -80,6 +80,8 @@ class RankingsReport:
     rated: Side
     """What is scored and not ranked, to train on."""
     rated_held_out: Side
+    scores: tuple[float, float] | None
+    """The lowest and the highest score; None where nothing is scored."""
     annotators: Mapping[str, int]
     """How many rankings each gave."""
     annotators_out: tuple[str, ...]
@@ -121,6 +123,8 @@ class RankingsReport:
                 f"scored alone: {self.rated.completions:,} completions of {self.rated.prompts:,} prompts to train on, "
                 f"{self.rated_held_out.completions:,} held out"
             )
+        if self.scores is not None and not {*self.scores} <= {0.0, 1.0}:
+            made.append(f"scores: from {self.scores[0]:g} to {self.scores[1]:g}, not good (1) or bad (0)")
         made.append(self._annotators())
         made.append(f"licences: {', '.join(f'{name} ({count:,} rows)' for name, count in self._licences().items())}")
         return [*made, *self.remarks]
@@ -173,6 +177,7 @@ class RankingsReport:
             "licences": self._licences(),
             "sides": {name: _side(side) for name, side in self.sides.items()},
             "rated": {"train": _side(self.rated), "held_out": _side(self.rated_held_out)},
+            "scores": None if self.scores is None else list(self.scores),
             "completions": {str(size): count for size, count in self.sizes.items()},
             "tied_share": self.tied_share,
             "annotators": dict(sorted(self.annotators.items())),
