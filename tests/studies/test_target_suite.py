@@ -79,6 +79,23 @@ def test_a_task_whose_rows_all_repeat_is_refused_with_the_numbers(tmp_path: Path
         target_suite({"mixture": held(source)})
 
 
+@pytest.mark.parametrize(("count", "fits"), [(60, True), (59, False), (30, False)])
+def test_more_test_rows_than_a_task_can_give_are_refused_with_the_numbers(
+    tmp_path: Path, count: int, fits: bool
+) -> None:
+    source = rows(tmp_path / "t.jsonl", [(f"number {k}", f"it is {k}") for k in range(count)])
+    arguments = {"mixture": held(source, examples=30)}
+    if fits:
+        assert target_suite(arguments).cells[0].task.size == 30
+        return
+    with pytest.raises(DataError) as refused:
+        target_suite(arguments)
+    told = f"'jsonl/t' has {count} rows, of which {count // 2} can be tested on (as many stay to train on), fewer than"
+    assert told in str(refused.value)
+    assert "the 30 that are asked for" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_budget_larger_than_the_rows_is_refused_with_the_numbers() -> None:
     with pytest.raises(DataError, match=r"has 1,980 rows besides the 20 that are tested on, fewer .* 5,000"):
         target_suite({"mixture": held(), "rows_needed": 5000})

@@ -142,8 +142,15 @@ def _cells(spec: TargetSuite, data: Path | None) -> Iterable[Cell]:
         )
     if spec.trained_on is not None:
         _refuse_leaks(spec.groups, mixture.held_out, assemble(spec.trained_on, data=data))
+    asked = spec.mixture.hold_out.examples
     for test in mixture.held_out:
         pool = pools[test.name]
+        if test.size < asked:  # a mixture holds out at most half of a task's rows
+            raise DataError(
+                f"target task {test.name!r} has {test.size + pool.size:,} rows, of which {test.size:,} can be tested "
+                f"on (as many stay to train on), fewer than the {asked:,} that are asked for",
+                remedy="Test on fewer rows (`test_rows`), or leave the task out of the targets",
+            )
         if pool.size < spec.rows_needed:
             raise DataError(
                 f"target task {test.name!r} has {pool.size:,} rows besides the {test.size:,} that are tested on, fewer "
