@@ -39,6 +39,9 @@ def test_what_cannot_be_made_says_why() -> None:
     assert why_not("plain-text", RECIPE, "pocket-seq2seq") == ""
     assert "name one with recipe.replay" in why_not("plain-text", RECIPE, "gpt2")
     assert why_not("plain-text", {**RECIPE, "replay": "novel.txt"}, "gpt2") == ""
+    text_alone = {**RECIPE, "tuning": {"replay_share": 1}}
+    assert "leaves no prompts" in why_not("plain-text", text_alone, "pocket")
+    assert why_not("shuffled-targets", text_alone, "pocket") == ""
     adapter = {**RECIPE, "tuning": {"lora": {}}}
     assert "cannot be tuned in part" in why_not("from-scratch", adapter, "pocket")
     with pytest.raises(RecipeError, match="no control is called 'shuffled'"):

@@ -90,6 +90,14 @@ def test_the_grid_has_four_arms_over_tasks_budgets_and_seeds() -> None:
     assert base.asks == fine.asks
 
 
+def test_a_recipe_of_plain_text_alone_has_no_control_of_plain_text_and_the_page_says_so() -> None:
+    recipe = {**PLAIN["recipe"], "tuning": {"max_steps": 10, "replay_share": 1}}
+    spec = spec_of(recipe=recipe, controls=["plain-text", "shuffled-targets"])
+    assert {run.key.split("/")[1] for run in grid(spec) if run.key.startswith("control/")} == {"shuffled-targets"}
+    (told,) = analyse(spec, made_up(spec, helps))["missing"]
+    assert told.startswith("pocket, as many tokens of plain text: not made, because the base recipe is plain text")
+
+
 def test_a_budget_draws_rows_by_seed_and_all_rows_are_drawn_alike() -> None:
     runs = grid(spec_of())
     mixtures = [runs[f"fine/base/pocket/seed-{seed}/unseen/d/{budget}"].recipe["mixture"]  # type: ignore[index]

@@ -35,9 +35,13 @@ class Control:
 
 def _plain_text(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Text in place of prompts: as many tokens a step as prompts and replayed text have together in the base recipe."""
-    tuning = recipe.get("tuning") or {}
-    prompts, share = int(tuning.get("prompts_per_step", 64)), float(tuning.get("replay_share", 0.0))
-    return {"tuning.replay_share": 1.0, "tuning.prompts_per_step": round(prompts / (1 - share))}
+    prompts = int((recipe.get("tuning") or {}).get("prompts_per_step", 64))
+    return {"tuning.replay_share": 1.0, "tuning.prompts_per_step": round(prompts / (1 - _replayed(recipe)))}
+
+
+def _replayed(recipe: Mapping[str, Any]) -> float:
+    """The share of a step that is replayed text in the base recipe."""
+    return float((recipe.get("tuning") or {}).get("replay_share", 0.0))
 
 
 CONTROLS: Mapping[str, Control] = {
@@ -94,6 +98,10 @@ def why_not(name: str, recipe: Mapping[str, Any], model: str) -> str:
         recipe: the study's base recipe, as plain data.
         model: the base.
     """
+    if name == "plain-text" and _replayed(recipe) >= 1:
+        return (
+            "the base recipe is plain text itself: recipe.tuning.replay_share leaves no prompts to put text in place of"
+        )
     if name == "plain-text" and not recipe.get("replay"):
         from instil.experiments.texts import installed_texts  # imports torch
 
