@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.studies.tiny_grid import InlinePool, grid_of, write_world
 
+from instil.errors import DataError, RecipeError
 from instil.studies import engine, questions
 from instil.studies.grid import Grid
 from instil.studies.plan import StudyPlan, plan_of
@@ -91,6 +92,42 @@ def test_what_is_done_costs_nothing_and_is_subtracted(
     assert sorted(path for path in out.rglob("*") if path.is_file()) == there
     half = StudySpec(**{**spec.model_dump(), "seeds": [0]})
     assert plan_of(half, out).lines()[-1] == "  nothing is left to do but to write the page"
+
+
+@pytest.mark.parametrize(
+    ("devices", "asked", "expected"),
+    [("0,1,2", None, 3), ("0,1,2", 2, 2), ("0", None, 1), ("0,1,2,3,4,5,6,7", None, 5), ("-1", 4, 4)],
+)
+def test_as_many_workers_are_planned_as_the_engine_would_start(
+    spec: StudySpec,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: str,
+    asked: int | None,
+    expected: int,
+) -> None:
+    """One a GPU, where there are some: five runs, on machines of one to eight of them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+    monkeypatch.setattr("instil.studies.plan._add", lambda *_: 1.0)  # what it costs is another test's
+    started: list[int] = []
+
+    class Refusing(InlinePool):
+        def __init__(self, size: int, **how: Any) -> None:
+            started.append(size)
+            raise DataError("enough is known", remedy="None")
+
+    monkeypatch.setattr(engine, "LocalPool", Refusing)
+    with pytest.raises(DataError, match="enough is known"):
+        engine.carry_out(grid_of(world, seeds=2), tmp_path / "out", workers=asked)
+    assert started == [plan_of(spec, None, workers=asked).workers] == [expected]
+
+
+def test_no_worker_is_refused_by_the_plan_as_by_the_engine(spec: StudySpec, world: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="workers is 0"):
+        plan_of(spec, None, workers=0)
+    with pytest.raises(RecipeError, match="workers is 0"):
+        engine.carry_out(grid_of(world), tmp_path / "out", workers=0)
 
 
 def test_measurements_are_kept_for_the_next_plan(spec: StudySpec, tmp_path: Path) -> None:

@@ -14,10 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
-#: What a study or a claim comes to; a claim can also be `not tested`.
-VERDICTS = ("yes", "no", "not shown")
-SHOWN = ("yes", "no", "not shown", "not tested")
-
 
 class Verdict(TypedDict):
     """The answer to the study's question; a question adds figures of its own beside these (verdict.json has them all).

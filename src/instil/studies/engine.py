@@ -13,7 +13,6 @@ from their checkpoints. With one seed and one number of threads the results are 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -22,12 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from instil.errors import RecipeError
 from instil.runs import disk_errors, lock_folder
 from instil.studies.execute import job_of
 from instil.studies.gather import gathered
 from instil.studies.grid import Grid
-from instil.studies.pool import LocalPool, News, Pool
+from instil.studies.pool import LocalPool, News, Pool, gpus, workers_of
 from instil.studies.progress import Doing, Progress, Watch, unwatched
 from instil.studies.schedule import Schedule
 from instil.studies.table import Missing, Results
@@ -51,7 +49,6 @@ def carry_out(
     threads: int | None = None,
     engine: Engine = "local",
     data: Path | None = None,
-    expected: Mapping[str, float] | None = None,
     first: Callable[[], None] = lambda: None,
     watch: Watch = unwatched,
     say: Say | None = None,
@@ -66,7 +63,6 @@ def carry_out(
         threads: torch threads of each run; 1 by default. They decide the last bits, so they are part of what names it.
         engine: `local`, processes on this machine; or `ray`, tasks of a Ray cluster.
         data: the root of the data sets.
-        expected: how many seconds each run is expected to take, by its key.
         first: is called before the first run, while workers start; what it raises ends the study.
         watch: shows how far it is.
         say: shows a line to the person; the standard error stream by default.
@@ -83,14 +79,14 @@ def carry_out(
     runs = (runs or out / "runs").absolute()
     with contextlib.ExitStack() as held:
         # Workers import torch while this process looks whether it may begin, and at what is there.
-        pool = _pool(engine, _workers(workers, threads, len(grid)), threads)
+        pool = _pool(engine, workers_of(workers, threads=threads, runs=len(grid)), threads)
         gently = False
         try:
             with _stopped_by_sigterm():
                 first()
                 held.enter_context(lock_folder(_made(out)))
                 found = survey(grid, _made(runs), data=data, threads=threads)
-                schedule = Schedule(found.left(), _expected(found, expected))
+                schedule = Schedule(found.left(), {name: unit.weight() for name, unit in found.units.items()})
                 _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()
         except KeyboardInterrupt:
             gently = True
@@ -126,38 +122,12 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _workers(asked: int | None, threads: int, runs: int) -> int:
-    """How many runs at a time."""
-    if asked is not None:
-        if asked < 1:
-            raise RecipeError(f"workers is {asked}, and at least one is needed", remedy="Give 1 or more")
-        return min(asked, max(runs, 1))
-    gpus = len(_gpus())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(gpus or cores // threads, runs))
-
-
-def _gpus() -> tuple[str, ...]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return tuple(one for one in named.split(",") if one and one != "-1")
-    return tuple(str(number) for number in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))))
-
-
 def _pool(engine: Engine, size: int, threads: int) -> Pool:
     if engine == "ray":
         from instil.studies.ray_engine import RayPool
 
         return RayPool(size, threads=threads)
-    return LocalPool(size, threads=threads, devices=_gpus())
-
-
-def _expected(found: Survey, by_run: Mapping[str, float] | None) -> dict[str, float]:
-    """Seconds by identity; where nobody knows, weights, which order as well."""
-    if by_run is not None and all(key in by_run for key in found.by_run):
-        return {identity: by_run[unit.key] for identity, unit in found.units.items()}
-    return {identity: unit.weight() for identity, unit in found.units.items()}
+    return LocalPool(size, threads=threads, devices=gpus())
 
 
 def _missing(found: Survey, schedule: Schedule) -> list[Missing]:

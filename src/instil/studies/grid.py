@@ -138,10 +138,6 @@ class Grid:
                 break  # told by whoever checks that run
         return found[::-1]
 
-    def starting_from(self, key: str) -> list[Run]:
-        """The runs that begin from another's model."""
-        return [run for run in self.runs if run.start == key]
-
     def in_order(self) -> Sequence[Run]:
         """Every run after the one that it starts from, else as they are listed."""
         seen: dict[str, Run] = {}

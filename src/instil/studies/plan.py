@@ -30,6 +30,7 @@ from instil.studies.check import refuse_overlap
 from instil.studies.costs import ask_cost, tuning_cost
 from instil.studies.grid import Ask
 from instil.studies.identity import open_ask
+from instil.studies.pool import workers_of
 from instil.studies.pretraining import pretraining_flops
 from instil.studies.questions import question_of
 from instil.studies.schedule import Schedule
@@ -92,8 +93,6 @@ class StudyPlan:
     asking: Work = field(default_factory=Work)
     seconds: float = 0.0
     """From start to end, with all workers."""
-    seconds_by_run: dict[str, float] = field(default_factory=dict)
-    """By the key of the first run of each unit."""
     disk_bytes: int = 0
     """What stays."""
     peak_bytes: int = 0
@@ -171,9 +170,9 @@ def plan_of(
     place = runs or (out / "runs" if out is not None else Path(os.devnull) / "runs")
     found = survey(grid, place.absolute(), data=data, threads=spec.threads)
     left = found.left()
-    plan = StudyPlan(
-        spec.name, len(grid), len(grid) - sum(len(unit.runs) for unit in left), _workers(spec, workers, len(left))
-    )
+    asked = spec.workers if workers is None else workers
+    size = workers_of(asked, threads=spec.threads, runs=len(left))
+    plan = StudyPlan(spec.name, len(grid), len(grid) - sum(len(unit.runs) for unit in left), size)
     plan.varied = _varied(grid)
     for model in spec.models:
         plan.pretraining[model] = pretraining_flops(model, tokens=spec.pretraining_tokens.get(model))
@@ -188,8 +187,6 @@ def plan_of(
         plan.disk_bytes += _BYTES_PER_RUN
         if unit.recipe is not None and (unit.keeps_model or sizes[root] <= _SMALL):
             plan.disk_bytes += round(sizes[root])
-        for key in unit.runs:
-            plan.seconds_by_run[key] = seconds[unit.identity]
     if left:
         plan.seconds = Schedule(left, seconds).seconds_left(plan.workers) + _START_SECONDS
     plan.peak_bytes = plan.disk_bytes + round(plan.workers * _CHECKPOINTS * max(sizes.values(), default=0.0))
@@ -200,12 +197,6 @@ def _varied(grid: Grid) -> dict[str, int]:
     """How many values each axis takes over the runs."""
     found = {axis: {run.axes[axis] for run in grid if axis in run.axes} for axis in _COUNTED}
     return {axis: len(values) for axis, values in found.items() if values}
-
-
-def _workers(spec: StudySpec, asked: int | None, runs: int) -> int:
-    """As the engine chooses."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(asked or spec.workers or cores // spec.threads, runs))
 
 
 def root_of(unit: Unit, units: Mapping[str, Unit]) -> str:

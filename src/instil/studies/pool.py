@@ -19,8 +19,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from instil.errors import RecipeError
 from instil.mixtures.workers import described
 from instil.studies.execute import Job, execute
 from instil.tuning.stopping import Interrupted
@@ -62,6 +64,31 @@ class Pool(Protocol):
 
     def stop(self, *, gently: bool) -> None:
         """End all workers; gently, those that tune save the step that they are at."""
+
+
+def workers_of(asked: int | None, *, threads: int, runs: int) -> int:
+    """How many runs there are at a time, for whoever plans and for whoever carries out.
+
+    Args:
+        asked: by the person or the study file; None for one a GPU, or as many as the cores allow.
+        threads: torch threads of each.
+        runs: how many there are: no more workers than that.
+
+    Raises:
+        RecipeError: if less than one is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise RecipeError(f"workers is {asked}, and at least one is needed", remedy="Give 1 or more")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(asked or len(gpus()) or cores // threads, runs))
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(one for one in named.split(",") if one and one != "-1")
+    return tuple(str(number) for number in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))))
 
 
 class LocalPool:

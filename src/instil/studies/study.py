@@ -77,7 +77,7 @@ def answer(
         grid,
         out,
         runs=runs,
-        workers=workers or spec.workers,
+        workers=spec.workers if workers is None else workers,
         threads=spec.threads,
         engine=engine,
         data=None if spec.data is None else Path(spec.data),
