@@ -18,7 +18,7 @@ from instil.models.loading import LoadedModel
 from instil.models.tensors import Layout
 from instil.records import Message, Ranking
 from instil.runs import read_metrics
-from instil.tuning import dpo
+from instil.tuning import dpo, token_log_probs
 from instil.tuning.completion_log_probs import completion_packs
 from instil.tuning.dpo import DpoSpec, PreferenceLoss, rows_of
 from instil.tuning.preference_packs import preference_pieces
@@ -140,6 +140,19 @@ def policy(kind: str) -> LoadedModel:
             for weight in loaded.model.parameters():
                 weight.mul_(0.25 if weight.ndim > 1 else 1.0)
     return loaded
+
+
+def test_behind_a_wide_output_layer_the_same_is_learnt_without_holding_the_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"max_steps": 4, "prompts_per_step": 6, "learning_rate": 3e-3, "sft_weight": 0.3}
+    aligned(tmp_path / "narrow", tiny_loaded("gpt2"), rankings(20), **keys)
+    monkeypatch.setattr(token_log_probs, "_MANY", 64)
+    monkeypatch.delattr(token_log_probs, "log_probs")  # which reads logits that are held
+    aligned(tmp_path / "wide", tiny_loaded("gpt2"), rankings(20), **keys)
+    for wide, narrow in zip(read_metrics(tmp_path / "wide"), read_metrics(tmp_path / "narrow"), strict=True):
+        for name in ("loss", "margin", "grad_norm", "sft_loss"):
+            assert wide[name] == pytest.approx(narrow[name], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "layout"), [("gpt2", "shared"), ("llama", "bucketed"), ("t5", "auto")])
@@ -280,7 +293,7 @@ def test_a_masked_policy_is_refused_with_what_it_can_be(tmp_path: Path) -> None:
 
 
 def test_a_reference_with_another_tokenizer_or_architecture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="another architecture"):
+    with pytest.raises(RecipeError, match="is seq2seq and not causal"):
         aligned(tmp_path / "1", tiny_loaded(), rankings(4), max_steps=1, reference=tiny_loaded("t5"))
     other = tiny_loaded()
     other.backend.add_tokens(["brandnew"])

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from instil.errors import ModelError, RunError
 from instil.mixtures.groups import lay_out_groups
 from instil.models.architecture import forward_of
-from instil.models.groups import completion_logits, log_probs, sharing_fault
+from instil.models.groups import completion_logits, sharing_fault
 from instil.models.loading import LoadedModel
 from instil.models.memory import is_out_of_memory
 from instil.models.parity import evaluating
@@ -32,6 +32,7 @@ from instil.records import Architecture, Group, GroupPack
 from instil.tuning.gradient import products_in
 from instil.tuning.memory import release_memory
 from instil.tuning.preference_losses import completion_sums
+from instil.tuning.token_log_probs import TokenLogProbs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +76,24 @@ def _moved(item: GroupPack, device: torch.device) -> CompletionPack:
     )
 
 
-def log_prob_sums(model: PreTrainedModel, architecture: Architecture, item: CompletionPack, layout: Layout) -> Tensor:
-    """The summed log-probability (N,) of each completion of a rectangle, in float32 at least."""
-    logits_KV = completion_logits(model, architecture, item.pack, layout)
-    return completion_sums(log_probs(logits_KV, item.pack.target_ids), item.places)
+class LogProbSums:
+    """The summed log-probability of each completion of a rectangle, with gradients.
+
+    Args:
+        architecture: of the model.
+        layout: of the rectangles.
+    """
+
+    def __init__(self, architecture: Architecture, layout: Layout) -> None:
+        self._log_probs = TokenLogProbs(lambda model, pack: completion_logits(model, architecture, pack, layout))
+
+    def __call__(self, model: PreTrainedModel, item: CompletionPack) -> Tensor:
+        """The sums (N,), in float32 at least."""
+        return completion_sums(self._log_probs(model, item.pack), item.places)
+
+    def look(self, model: PreTrainedModel, item: CompletionPack) -> None:
+        """See `TokenLogProbs.look`."""
+        self._log_probs.look(model, item.pack)
 
 
 def choose_group_layout(loaded: LoadedModel, *, shared: bool, asked: bool, say: Callable[[str], None]) -> Layout:
@@ -126,6 +141,7 @@ class CompletionScorer:
     def __init__(self, loaded: LoadedModel, layout: Layout, *, tokens_per_batch: int, dtype: torch.dtype) -> None:
         self.loaded, self.layout = loaded, layout
         self.tokens_per_batch, self.dtype = tokens_per_batch, dtype
+        self._log_prob_sums = LogProbSums(loaded.architecture, layout)
 
     def sums(self, groups: Sequence[Group], model: PreTrainedModel | None = None) -> list[NDArray[np.float32]]:
         """For every group the summed log-probability of each of its completions.
@@ -156,6 +172,5 @@ class CompletionScorer:
         found = np.zeros(starts[-1], dtype=np.float32)
         with evaluating(model), torch.no_grad(), products_in(self.dtype, model):
             for item in completion_packs(self.loaded, groups, self.layout, self.tokens_per_batch):
-                sums = log_prob_sums(model, self.loaded.architecture, item, self.layout)
-                found[item.numbers] = sums.float().cpu().numpy()
+                found[item.numbers] = self._log_prob_sums(model, item).float().cpu().numpy()
         return [found[start:stop] for start, stop in pairwise(starts.tolist())]

@@ -32,9 +32,16 @@ from instil.models.tensors import Layout
 from instil.records import Architecture, Ranking
 from instil.runs import RunFolder
 from instil.tuning.baseline import Baseline
-from instil.tuning.completion_log_probs import CompletionScorer, choose_group_layout, completion_packs, log_prob_sums
+from instil.tuning.completion_log_probs import (
+    CompletionPack,
+    CompletionScorer,
+    LogProbSums,
+    choose_group_layout,
+    completion_packs,
+)
 from instil.tuning.distributed import World
 from instil.tuning.head import Trained, training_only
+from instil.tuning.kin import stranger
 from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, piece_tokens, train
 from instil.tuning.loop_spec import product_dtype
 from instil.tuning.lora import LoraSpec, add_lora
@@ -154,22 +161,27 @@ def align_offline(
         scorer = scorer_of(loaded, spec, layout)
         baseline = Baseline(others, dict(zip(met, behind, strict=True)), order, scorer)
 
+    def packs(step: int, tokens_per_batch: int) -> list[CompletionPack]:
+        return completion_packs(loaded, [rows[place].group for place in order.window(step)], layout, tokens_per_batch)
+
     def batches(step: int, tokens_per_batch: int) -> list[Piece[PreferencePack]]:
         places = order.window(step)
-        packs = completion_packs(loaded, [rows[place].group for place in places], layout, tokens_per_batch)
         return preference_pieces(
-            packs,
+            packs(step, tokens_per_batch),
             [rows[place] for place in places],
             [known[place] for place in places],
             baseline=baseline.of(step) if baseline else 0.0,
         )
 
     with training_only(loaded.model, spec.trained), recomputing(loaded.model, spec.gradient_checkpointing):
+        loss_sum = PreferenceLoss(loaded.architecture, spec, layout)
+        if World.current().size > 1:
+            loss_sum.look(loaded.model, packs(0, piece_tokens(spec, loaded.device))[0])
         return train(
             spec,
             loaded.model,
             batches,
-            PreferenceLoss(loaded.architecture, spec, layout),
+            loss_sum,
             run,
             evaluate=evaluate,
             prepare=baseline.prepare if baseline else None,
@@ -213,9 +225,9 @@ def reference_of(loaded: LoadedModel, spec: DpoSpec, run: RunFolder, *, referenc
     Raises:
         RecipeError: if another model has another tokenizer.
     """
-    if reference is not None and (fault := _stranger(reference, loaded)):
+    if reference is not None and (fault := stranger(reference, loaded)):
         raise RecipeError(
-            f"the reference {reference.path} {fault} than the policy {loaded.path}",
+            f"the reference reads other tokens than the policy {loaded.path}: {fault}",
             remedy="Give the model that the policy was made from, or leave the reference out",
         )
     asked = loaded if reference is None else reference
@@ -224,15 +236,6 @@ def reference_of(loaded: LoadedModel, spec: DpoSpec, run: RunFolder, *, referenc
         scorer=lambda: scorer_of(asked, spec, group_layout(asked, spec, run.say)),
         fingerprint="" if spec.reference_free else asked.fingerprint,
     )
-
-
-def _stranger(reference: LoadedModel, loaded: LoadedModel) -> str:
-    """What makes the token ids of the policy mean something else to the reference; empty where nothing does."""
-    if reference.architecture != loaded.architecture:
-        return f"is {reference.architecture}: it has another architecture"
-    if reference.backend.get_vocab() != loaded.backend.get_vocab() or reference.eos_id != loaded.eos_id:
-        return "has another tokenizer"
-    return "" if reference.specials == loaded.specials else "puts other special tokens around texts"
 
 
 def group_layout(loaded: LoadedModel, spec: DpoSpec, say: Callable[[str], None]) -> Layout:
@@ -256,7 +259,7 @@ class PreferenceLoss:
     """
 
     def __init__(self, architecture: Architecture, spec: DpoSpec, layout: Layout) -> None:
-        self.architecture, self.spec, self.layout = architecture, spec, layout
+        self.spec, self._log_prob_sums = spec, LogProbSums(architecture, layout)
         kinds = ("desirable", "undesirable") if spec.method == "kto" else ("chosen", "rejected")
         names = [
             "accuracy",
@@ -269,8 +272,12 @@ class PreferenceLoss:
 
     def __call__(self, model: PreTrainedModel, item: PreferencePack) -> Tensor:
         """The loss, then what `figures` names."""
-        sums_N = log_prob_sums(model, self.architecture, item.completions, self.layout)
+        sums_N = self._log_prob_sums(model, item.completions)
         return (self._unpaired if self.spec.method == "kto" else self._paired)(sums_N, item)
+
+    def look(self, model: PreTrainedModel, item: CompletionPack) -> None:
+        """See `TokenLogProbs.look`."""
+        self._log_prob_sums.look(model, item)
 
     def _paired(self, sums_N: Tensor, item: PreferencePack) -> Tensor:
         """Of every prompt the mean over its pairs."""
