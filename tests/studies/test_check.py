@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.studies.tiny_grid import write_rows, write_suite
 
-from instil.errors import DataError
+from instil.errors import DataError, RecipeError
 from instil.recipe import parse
 from instil.studies.check import overlaps, refuse_overlap
 from instil.studies.spec import StudySpec
@@ -90,6 +90,26 @@ def test_the_remedy_works_as_it_is_written(world: Path) -> None:
     named = str(caught.value.remedy).partition("decontaminate: [")[2].partition("]")[0]
     cleaned = overlaps(study(world, mixture={"decontaminate": [named]}))
     assert [(one.rows, one.found) for one in cleaned] == [(37, {})]
+
+
+def test_a_group_cannot_be_held_in_and_held_out(world: Path) -> None:
+    with pytest.raises(RecipeError, match="group 'unseen' stands under held_in and under held_out") as caught:
+        study(world, held_in=["unseen"], overlap=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_held_out_task_that_the_mixture_holds_by_name_is_said_and_goes_on_the_page(world: Path) -> None:
+    """Its rows are others, so no item is found; a suite of unseen templates may mean it so."""
+    elsewhere = world / "elsewhere"
+    elsewhere.mkdir()
+    (world / "test.jsonl").rename(elsewhere / "my.jsonl")
+    source = {"collection": "jsonl", "path": str(elsewhere / "my.jsonl"), "group": "unseen"}
+    write_suite(world, "bridges", sources=[source])
+    said: list[str] = []
+    (found,) = refuse_overlap(study(world), said.append)
+    assert (found.found, found.tasks, found.trained) == ({}, 1, ("jsonl/my",))
+    assert found.told().endswith("; 1 of its 1 held-out tasks are tasks of the mixture")
+    assert len(said) == 1
 
 
 def test_another_suite_or_other_rows_are_looked_at_anew(world: Path) -> None:

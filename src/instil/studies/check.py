@@ -46,6 +46,10 @@ class Overlap:
     """By the items' task: how many stand in a row word for word."""
     given: str = ""
     """What the study calls the suite: the name or the path that `decontaminate` takes."""
+    tasks: int = 0
+    """Held-out tasks of the suite."""
+    trained: tuple[str, ...] = ()
+    """Those that the mixture holds by name, with other rows or templates: held out by template, or by mistake."""
 
     @property
     def share(self) -> float:
@@ -54,10 +58,13 @@ class Overlap:
 
     def told(self) -> str:
         """In words."""
+        both = f"{len(self.trained):,} of its {self.tasks:,} held-out tasks are tasks of the mixture"
         worst = ", ".join(f"{task} ({count:,})" for task, count in Counter(self.found).most_common(3))
         return (
             f"{sum(self.found.values()):,} of {self.items:,} held-out items of {self.suite} ({self.share:.1%}) stand "
-            f"word for word in the {self.rows:,} rows that are trained on" + (f": of {worst}" if worst else "")
+            f"word for word in the {self.rows:,} rows that are trained on"
+            + (f": of {worst}" if worst else "")
+            + (f"; {both}" if self.trained else "")
         )
 
 
@@ -79,7 +86,7 @@ def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overla
                 f"{overlap.told()}, and the study allows {spec.overlap:.1%}",
                 remedy=f"{drop if overlap.given else 'Take other targets'}, or allow more with `overlap`",
             )
-        if overlap.found:
+        if overlap.found or overlap.trained:
             say(f"{overlap.told()}; the study allows {spec.overlap:.1%}")
     return found
 
@@ -96,11 +103,15 @@ def overlaps(spec: StudySpec) -> list[Overlap]:
         return []
     recipe = resolve(spec.recipe_for(spec.models[0], spec.seeds[0]))
     mixture = assemble(recipe.mixture, data=data)
+    trained = {task.name for task in mixture.tasks}
     found = []
     for given, suite, groups in asked:
         cells = tuple(cell for cell in suite.cells if set(cell.groups) & set(groups))
         if cells:
-            found.append(replace(_overlap(Suite(suite.name, cells, seed=suite.seed), mixture), given=given))
+            names = dict.fromkeys(cell.task.name for cell in cells)
+            both = tuple(name for name in names if name in trained)
+            one = _overlap(Suite(suite.name, cells, seed=suite.seed), mixture)
+            found.append(replace(one, given=given, tasks=len(names), trained=both))
     return found
 
 

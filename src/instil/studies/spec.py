@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from instil.errors import RecipeError
 from instil.mixtures.load import beside
@@ -78,6 +78,12 @@ class StudySpec(Section):
         if twice := _first_repeated(values):
             raise ValueError(f"{twice[0]!r} stands there twice")
         return values
+
+    @model_validator(mode="after")
+    def _on_one_side(self) -> StudySpec:
+        if both := next((group for group in self.held_out if group in self.held_in), None):
+            raise ValueError(f"group {both!r} stands under held_in and under held_out: it is trained on, or it is not")
+        return self
 
     def recipe_for(self, model: str, seed: int, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The base recipe as plain data for one run: its model, its seed, and keys that differ, written with dots.
