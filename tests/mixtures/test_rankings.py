@@ -362,6 +362,11 @@ def test_wrong_sections_are_refused(section: dict[str, Any], complaint: str) -> 
         parse(RankingsSpec, section, origin="recipe")
 
 
+def test_a_section_with_every_default_written_out_is_the_same_section() -> None:
+    spec = RankingsSpec.model_validate({"sources": [{"collection": "comparisons"}], "held_out_annotators": ["ada"]})
+    assert parse(RankingsSpec, spec.model_dump(mode="json"), origin="a run") == spec
+
+
 def test_collections_without_rankings_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", [{"inputs": "2 + 2", "targets": "4"}])
     with pytest.raises(DataError, match="its 1 rows hold neither ranked nor scored completions"):

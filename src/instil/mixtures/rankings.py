@@ -44,6 +44,7 @@ TRAINED_PROMPT = "of a held-out annotator, and the prompt is trained on"
 #: What a source of a mixture can say, and a source of rankings cannot: how prompts are phrased and weighed.
 _WEIGHED = {"mixture", "share", "cap", "weights", "settings", "option_styles", "few_shot_tokens"}
 _PHRASED = {"templates", "phrasings", "map"}
+_PLAIN = {name: field.get_default(call_default_factory=True) for name, field in SourceSpec.model_fields.items()}
 
 
 class RankingsSpec(Section):
@@ -79,7 +80,9 @@ class RankingsSpec(Section):
     @model_validator(mode="after")
     def _rankings_alone(self) -> RankingsSpec:
         for source in self.sources:
-            if foreign := sorted(source.model_fields_set & (_WEIGHED | _PHRASED)):
+            # a recipe with every default written out, as a run keeps it, says nothing of its own
+            said = [name for name in source.model_fields_set if getattr(source, name) != _PLAIN[name]]
+            if foreign := sorted({*said} & (_WEIGHED | _PHRASED)):
                 raise ValueError(f"a source of rankings takes no {foreign[0]!r}: it says how tasks are asked")
         return self
 
