@@ -14,7 +14,7 @@ import pytest
 
 from instil.errors import InstilError, RecipeError, RunError
 from instil.experiments.endpoint import Endpoint
-from instil.experiments.reward_spec import RewardSpec
+from instil.experiments.reward_source_spec import RewardSourceSpec
 from instil.records import Message, Prompt
 
 PROMPTS = [
@@ -83,7 +83,7 @@ def says(code: int, text: str) -> Answer:
 
 def asked(url: str, completions: list[str] | None = None, **keys: Any) -> list[float]:
     waited: list[float] = []
-    endpoint = Endpoint(RewardSpec(url=url, **keys), sleep=waited.append)
+    endpoint = Endpoint(RewardSourceSpec(url=url, **keys), sleep=waited.append)
     completions = completions or ["An apple.", "Bye"]
     prompts = [PROMPTS[k % 2] for k in range(len(completions))]
     found = endpoint(prompts, completions, [k % 2 == 0 for k in range(len(completions))])

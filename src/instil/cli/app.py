@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 
 from instil.cli import (
+    align,
     chat,
     compare,
     contamination,
@@ -30,6 +31,7 @@ from instil.cli import (
     pretrain,
     quickstart,
     recipe,
+    reward,
     scores,
     study,
     suites,
@@ -92,6 +94,8 @@ app.command("quickstart")(quickstart.quickstart)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(mix.app, name="mix")
 app.command("tune")(tune.tune)
+app.command("reward")(reward.reward)
+app.command("align")(align.align)
 app.command("eval")(evaluation.evaluate)
 app.command("compare")(compare.compare)
 app.command("contamination")(contamination.contamination)

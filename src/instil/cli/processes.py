@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from instil.errors import InstilError, RecipeError, ToldElsewhereError
 
 #: Verbs that share their work among processes. Of the others, each process would write the same files.
-_SHARED = ("tune", "pretrain")
+_SHARED = ("tune", "pretrain", "reward", "align")
 
 
 def is_beside_another() -> bool:
@@ -35,7 +35,7 @@ def refuse_several(verb: str | None) -> None:
         return
     error = RecipeError(
         f"`instil {verb}` is work for one process, and torchrun started {count}",
-        remedy=f"Start it without torchrun: only {' and '.join(_SHARED)} take several",
+        remedy=f"Start it without torchrun: only {', '.join(_SHARED[:-1])} and {_SHARED[-1]} take several",
     )
     raise ToldElsewhereError(error.message) if is_beside_another() else error
 

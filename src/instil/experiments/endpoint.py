@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from instil.errors import RecipeError, RunError
-from instil.experiments.reward_spec import RewardSpec
+from instil.experiments.reward_source_spec import RewardSourceSpec
 from instil.records import Prompt, PromptFormat
 
 #: Bytes of a reply beyond which it is none: a number takes twenty.
@@ -43,7 +43,7 @@ class Endpoint:
         RecipeError: if its token's environment variable is not set.
     """
 
-    def __init__(self, spec: RewardSpec, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, spec: RewardSourceSpec, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.spec, self.sleep = spec, sleep
         self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if spec.token is not None:

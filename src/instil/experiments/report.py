@@ -14,7 +14,7 @@ from instil.experiments.measure import samples, tables
 from instil.experiments.recipe import Recipe
 from instil.mixtures.mixture import Mixture
 from instil.models.loading import LoadedModel
-from instil.recipe import dump_yaml
+from instil.recipe import Section, dump_yaml
 from instil.reports.report import LossPoint, Made, RunReport, Validated
 from instil.reports.run import run_verdict
 from instil.runs import RunFolder, read_metrics
@@ -77,7 +77,7 @@ def _chosen(training: TrainResult) -> list[str]:
     return [f"{chosen} that are neither trained on nor in the suites of this page.{early}"]
 
 
-def how_made(recipe: Recipe, folder: Path, phases: Mapping[str, float], command: str) -> Made:
+def how_made(recipe: Section, folder: Path, phases: Mapping[str, float], command: str) -> Made:
     """The end of the page: enough to make it again."""
     facts = json.loads((folder / "fingerprint.json").read_text("utf-8"))
     inputs = {"recipe": facts["recipe"], **facts["inputs"]}

@@ -67,6 +67,10 @@ def _tiles(report: AlignReport) -> list[Mapping[str, Any]]:
             if all(map(is_number, found["gain"]["ci95"])):
                 note += f" ({' to '.join(map(_signed, found['gain']['ci95']))})"
             tiles.append({"name": name, "from": _short(found["start"]), "to": _short(found["score"]), "note": note})
+    if ordered := report.get("ordered"):
+        low, high = ordered["ci95"]
+        note = f"{percent(low)}% to {percent(high)}% over {ordered['prompts']:,} prompts; half is chance"
+        tiles.append({"name": "Held-out pairs in order", "to": f"{percent(ordered['score'])}%", "note": note})
     if (kl := report.get("kl")) and is_number(kl["score"]):
         low, high = kl["ci95"]
         note = f"{_short(low)} to {_short(high)} nats a completion"

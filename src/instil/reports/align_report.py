@@ -32,6 +32,13 @@ class Rewarded(Score):
     """Aligned less start, paired by prompt."""
 
 
+class Ordered(Score):
+    """The share of pairs of held-out rankings that a policy orders as people did, by its implicit rewards; n pairs."""
+
+    prompts: int
+    """What the interval is drawn over."""
+
+
 class Recommended(TypedDict):
     """The checkpoint to take."""
 
@@ -82,6 +89,8 @@ class AlignReport(TypedDict):
     """Absent where no reward judges answers."""
     gold_reward: NotRequired[Rewarded]
     proxy_reward: NotRequired[Rewarded]
+    ordered: NotRequired[Ordered]
+    """Methods that learn from rankings: rankings of the test prompts."""
     kl: NotRequired[Score]
     kl_budget: NotRequired[float | None]
     recommended: NotRequired[Recommended]

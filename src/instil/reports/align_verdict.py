@@ -35,18 +35,33 @@ def align_verdict(report: Mapping[str, Any]) -> str:
     name = NAMES.get(report["method"], report["method"])
     wins = report.get("win_rate")
     if not wins or not is_number(wins["score"]):
-        said = f"{name} is done; nothing judged its answers, so nothing is known about what it gained"
-        return f"{said}{_distance(report)}."
+        return f"{_unjudged(name, report)}{_distance(report)}{_tax(report.get('suites', ()))}."
     share = f"{percent(wins['score'])}%"
     low, high = wins["ci95"]
     about = f"({percent(low)}% to {percent(high)}%, n = {wins['n']:,}, by {wins['judge']} reward)"
-    if low > 0.5:
-        said = f"{name} helped: on held-out prompts its answer is the better one {share} of the time {about}"
-    elif high < 0.5:
-        said = f"{name} did harm: on held-out prompts its answer is the better one only {share} of the time {about}"
-    else:
-        said = f"No clear gain by {name}: on held-out prompts its answer is the better one {share} of the time {about}"
+    found = f"{name} helped" if low > 0.5 else f"{name} did harm" if high < 0.5 else f"No clear gain by {_within(name)}"
+    only = "only " if high < 0.5 else ""
+    said = f"{found}: on held-out prompts its answer is the better one {only}{share} of the time {about}"
     return f"{said}{_distance(report)}{_doubt(report)}{_tax(report.get('suites', ()))}."
+
+
+def _within(name: str) -> str:
+    """A method's name inside a sentence: `rejection sampling`, but `PPO`."""
+    return name if name.isupper() else name[0].lower() + name[1:]
+
+
+def _unjudged(name: str, report: Mapping[str, Any]) -> str:
+    """Where no reward judges answers: what held-out rankings say."""
+    ordered = report.get("ordered")
+    if not ordered:
+        return f"{name} is done; nothing judged its answers, so nothing is known about what it gained"
+    low, high = ordered["ci95"]
+    share = f"{percent(ordered['score'])}% of {ordered['n']:,} held-out pairs ({percent(low)}% to {percent(high)}%)"
+    if low > 0.5:
+        return f"{name} learned the order: {share} it prefers as people did"
+    if high < 0.5:
+        return f"{name} learned the wrong order: only {share} it prefers as people did"
+    return f"No clear effect of {_within(name)}: {share} it prefers as people did, and half is chance"
 
 
 def _distance(report: Mapping[str, Any]) -> str:

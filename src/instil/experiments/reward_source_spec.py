@@ -12,7 +12,7 @@ The reward of an answer is the sum of them all, each times its weight.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,14 +23,14 @@ from instil.tasks.metrics import METRICS
 TASK = "task"
 
 
-class RewardSpec(Section):
+class RewardSourceSpec(Section):
     """One reward: of `model`, `models`, `metric`, `python` and `url`, exactly one."""
 
     model: str | None = None
     """A reward model: a folder that `instil reward` wrote, or a run's. One with another tokenizer than the policy's
     reads the texts anew."""
-    models: list[str] | None = None
-    """Several reward models, combined into one."""
+    models: list[str] | str | None = None
+    """Several reward models, combined into one; or the run of an ensemble (`instil reward` with `members`)."""
     combine: Literal["mean", "worst"] = "mean"
     """Of several: their mean, or the least, which an answer that fools one of them does not fool."""
     metric: str | None = None
@@ -54,8 +54,14 @@ class RewardSpec(Section):
     token: str | None = None
     """A service: the environment variable that holds its bearer token."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, raw: Any) -> Any:
+        """A plain text is a reward model."""
+        return {"model": raw} if isinstance(raw, str) else raw
+
     @model_validator(mode="after")
-    def _one_kind(self) -> RewardSpec:
+    def _one_kind(self) -> RewardSourceSpec:
         kinds = ("model", "models", "metric", "python", "url")
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
@@ -63,9 +69,9 @@ class RewardSpec(Section):
             raise ValueError(f"a reward is one of {', '.join(kinds)}, and {said}")
         belongs = {"combine": "models", **dict.fromkeys(("timeout_seconds", "retries", "batch", "token"), "url")}
         for name, kind in belongs.items():
-            if name in self.model_fields_set and kind != given[0]:
+            if getattr(self, name) != type(self).model_fields[name].default and kind != given[0]:
                 raise ValueError(f"{name} goes with {kind}, and this reward is a {given[0]}")
-        if self.models is not None and len(self.models) < 2:
+        if isinstance(self.models, list) and len(self.models) < 2:
             raise ValueError("models names at least two; give a single one as model")
         if self.metric is not None and self.metric != TASK and self.metric not in METRICS:
             raise ValueError(f"no metric {self.metric!r}: there are {', '.join((TASK, *METRICS))}")
@@ -88,7 +94,9 @@ class RewardSpec(Section):
         """Its name, or one made from what it is."""
         if self.name:
             return self.name
-        if self.models is not None:
+        if isinstance(self.models, list):
             return f"{self.combine} of {len(self.models)} models"
+        if self.models is not None:
+            return f"{self.combine} of {self.models.rstrip('/').rpartition('/')[2]}"
         said = self.metric or self.python or self.url or self.model or ""
         return f"{self.metric} metric" if self.metric else said.rstrip("/").rpartition("/")[2] or said

@@ -1,0 +1,229 @@
+"""A recipe becomes an aligned model: files, report, resume; what cannot be done is refused before a folder is there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tests.experiments.preferences import offline, on_policy
+
+from instil.errors import InstilError
+from instil.experiments.align import AlignResult, align, finite
+from instil.experiments.align_recipe import resolve_align
+from instil.experiments.align_report import recommended
+from instil.models.loading import load
+from instil.records import Prompt
+from instil.runs import read_metrics
+
+OFFLINE = ("dpo", "ipo", "kto")
+
+
+def carried_out(raw: dict[str, Any], out: Path, *assignments: str, **more: Any) -> AlignResult:
+    said: list[str] = []
+    more.setdefault("say", said.append)
+    return align(resolve_align(raw, assignments), out, show_progress=False, **more)
+
+
+def weights(out: Path) -> dict[str, Any]:
+    return {name: one.numpy().tobytes() for name, one in load_file(out / "model" / "model.safetensors").items()}
+
+
+@pytest.mark.parametrize("method", OFFLINE)
+def test_a_method_that_learns_from_rankings_learns_their_order(tiny_base: Path, tmp_path: Path, method: str) -> None:
+    done = carried_out(offline(tiny_base, tmp_path, method), tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["ordered"]["score"] > 0.9
+    assert report["ordered"]["ci95"][0] > 0.5
+    assert report["verdict"].startswith(f"{method.upper()} learned the order")
+    assert [point["step"] for point in report["points"]] == [0, 2, 4]
+    assert report["points"][0]["kl"] == 0 < report["points"][1]["kl"]
+    assert report["kl"]["score"] > 0
+    assert "win_rate" not in report
+    assert (tmp_path / "run" / "report.html").read_text().startswith("<!doctype html>")
+    assert load(done.model).architecture == "causal"
+    assert report["verdict"] in (done.model / "README.md").read_text()
+
+
+def test_gold_judges_what_rankings_taught(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    (tmp_path / "own.py").write_text("def short(prompts, completions):\n    return [-len(t) for t in completions]\n")
+    raw["gold"] = [{"python": f"{tmp_path / 'own.py'}:short", "name": "short"}]
+    report: Any = carried_out(raw, tmp_path / "run").report
+    assert report["win_rate"]["judge"] == "gold"
+    assert report["gold_reward"]["n"] == report["win_rate"]["n"] == 10
+    assert report["gold_reward"]["gain"]["score"] == pytest.approx(
+        report["gold_reward"]["score"] - report["gold_reward"]["start"]
+    )
+    assert "proxy_reward" not in report
+    chosen = max(report["points"], key=lambda point: (point["gold_reward"], -point["step"]))
+    assert report["chosen_step"] == report["recommended"]["step"] == chosen["step"]
+
+
+def test_watched_and_tested_prompts_are_trained_on_by_nobody_and_are_apart(tiny_base: Path, tmp_path: Path) -> None:
+    from instil.experiments.align_prepare import prepare_align
+
+    prepared = prepare_align(resolve_align(offline(tiny_base, tmp_path)))
+    assert prepared.rankings is not None
+    trained = {ranking.messages for ranking in prepared.rankings.train}
+    watched, tested = ({prompt.messages for prompt in side} for side in (prepared.watched, prepared.tested))
+    assert len(watched) == 8
+    assert len(tested) == 10
+    assert not watched & tested
+    assert not trained & (watched | tested)
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    carried_out(raw, tmp_path / "whole")
+
+    def stop(row: Any) -> None:
+        if row.get("step") == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(raw, tmp_path / "parts", follow=stop)
+    carried_out(raw, tmp_path / "parts", resume=True)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    for step in (0, 2, 4):
+        name = f"monitor/step-{step:08d}.json"
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    whole, parts = (json.loads((tmp_path / run / "report.json").read_text()) for run in ("whole", "parts"))
+    for key in ("verdict", "points", "ordered", "kl", "samples", "alarms", "recommended"):
+        assert whole[key] == parts[key]
+
+
+def test_a_run_made_from_other_rewards_is_not_gone_on_with(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    own = tmp_path / "own.py"
+    own.write_text("def short(prompts, completions):\n    return [-len(t) for t in completions]\n")
+    raw["gold"] = [{"python": f"{own}:short", "name": "short"}]
+    carried_out(raw, tmp_path / "run")
+    own.write_text("def short(prompts, completions):\n    return [len(t) for t in completions]\n")
+    with pytest.raises(InstilError, match=r"the gold of .* changed since the run began"):
+        carried_out(raw, tmp_path / "run", resume=True)
+
+
+# --- refused before anything is written ------------------------------------------------------------------------------
+
+
+def refused(raw: dict[str, Any], tmp_path: Path, told: str, *assignments: str, **more: Any) -> None:
+    out = tmp_path / "never"
+    with pytest.raises(InstilError) as error:
+        carried_out(raw, out, *assignments, **more)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("method", OFFLINE)
+def test_rankings_are_needed_where_they_are_learned_from(tiny_base: Path, tmp_path: Path, method: str) -> None:
+    raw = offline(tiny_base, tmp_path, method)
+    del raw["rankings"]
+    refused(raw, tmp_path, f"{method} learns from rankings, and there are none")
+
+
+def test_rewards_are_needed_where_answers_are_sampled(tiny_base: Path, tmp_path: Path) -> None:
+    raw = on_policy(tiny_base, tmp_path)
+    refused({**raw, "rewards": []}, tmp_path, "ppo learns from rewards, and there are none")
+    del raw["prompts"]
+    refused(raw, tmp_path, "ppo samples answers, and there is nothing to answer")
+
+
+def test_a_reward_that_is_learned_by_is_no_gold(tiny_base: Path, tmp_path: Path) -> None:
+    raw = on_policy(tiny_base, tmp_path)
+    raw["gold"] = [{**raw["rewards"][0], "name": "again"}]
+    refused(raw, tmp_path, "gold 'again' is the reward 'long'")
+    raw["gold"] = [{"metric": "task", "name": "long"}]
+    refused(raw, tmp_path, "two rewards are named 'long'")
+
+
+def test_rankings_of_one_level_cannot_be_learned_from_in_pairs(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    rows = [{"prompt": f"Say {k}.", "completion": "yes", "label": k % 2 == 0} for k in range(60)]
+    path = tmp_path / "rated.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw["rankings"]["sources"] = [{"collection": "jsonl", "path": str(path)}]
+    with pytest.raises(InstilError):
+        carried_out(raw, tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_too_few_held_out_prompts_are_one_line(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    raw["rankings"]["held_out"] = 0.1
+    refused(raw, tmp_path, "prompts are held out, too few to watch and to test a policy by")
+
+
+def test_a_masked_model_writes_no_answers_to_align(tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_folder
+
+    base = tiny_folder(tmp_path / "bert", "bert")
+    refused(offline(base, tmp_path), tmp_path, "a masked model writes no answers to align")
+
+
+def test_a_reference_with_another_tokenizer_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_folder
+
+    other = tiny_folder(tmp_path / "other", "llama")
+    refused({**offline(tiny_base, tmp_path), "reference": str(other)}, tmp_path, "has another tokenizer than the model")
+
+
+def test_a_task_that_is_asked_afterwards_is_not_answered_before(tiny_base: Path, tmp_path: Path) -> None:
+    raw = on_policy(tiny_base, tmp_path)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"name: same\nsources: [{{collection: jsonl, path: {tmp_path / 'prompts.jsonl'}}}]\n")
+    refused({**raw, "evaluation": {"suites": [str(suite)]}}, tmp_path, "is in the mixture and in suite 'same'")
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def point(step: int, score: float | None, kl: float) -> dict[str, Any]:
+    return {"step": step, "score": score, "kl": kl, "gold_reward": score if score is not None else 0.1}
+
+
+def test_the_recommended_step_is_the_best_within_the_budget() -> None:
+    points = [point(0, 0.2, 0), point(10, 0.8, 3.0), point(20, 0.7, 6.0), point(30, None, 14.0)]
+    found = recommended(points, judged_by="gold", kl_budget=10)
+    assert found is not None
+    assert (found["step"], found["kl"]) == (10, 3.0)
+    assert "within the budget of 10" in found["why"]
+    assert "By step 30 it had fallen by 0.7, 14 nats away." in found["why"]
+
+
+def test_where_nothing_learned_was_better_the_start_is_recommended() -> None:
+    found = recommended([point(0, 0.5, 0), point(10, 0.4, 3.0)], judged_by="gold", kl_budget=None)
+    assert found is not None
+    assert found["step"] == 0
+    assert "That is the start" in found["why"]
+    assert recommended([], judged_by="gold", kl_budget=None) is None
+
+
+def test_what_is_no_number_is_null_in_a_report() -> None:
+    assert finite({"a": [math.nan, 1.0, {"b": math.inf}], "c": "x"}) == {"a": [None, 1.0, {"b": None}], "c": "x"}
+
+
+class Short:
+    """A reward that is handed over as an object."""
+
+    name, weight, fingerprint = "short", 1.0, "short-1"
+
+    def __call__(self, batch: Any) -> list[float]:
+        return [-float(len(text)) for text in batch.completions]
+
+
+def test_what_is_handed_over_stands_beside_the_recipe(tiny_base: Path, tmp_path: Path) -> None:
+    raw = offline(tiny_base, tmp_path)
+    watched: Sequence[Prompt] = [Prompt(f"Tell {k}.", "") for k in range(8)]
+    report: Any = carried_out(
+        raw, tmp_path / "run", gold=[Short()], monitor_prompts=watched, test_prompts=watched
+    ).report
+    assert report["win_rate"]["n"] == 8
+    facts = json.loads((tmp_path / "run" / "fingerprint.json").read_text())
+    assert "gold" in facts["inputs"]
+    assert len(read_metrics(tmp_path / "run")) == 4 + 3
