@@ -84,7 +84,7 @@ class PolicyMethod(Protocol):
     has_values: bool
     """Whether a value network is trained."""
     has_reference: bool
-    """Whether it learns from the reference's log-probabilities; the KL is told in any case."""
+    """Whether it needs the reference's log-probabilities."""
     has_entropy: bool
     """Whether the entropy is part of its loss."""
     normalise: Normalise

@@ -121,7 +121,7 @@ class RolloutMaker:
         policy, entropy = self.scorer.log_probs_and_entropy(model, groups)
         nothing = np.zeros(0, dtype=np.float32)
         values = self.scorer.values(network_of(model), groups) if self.method.has_values else nothing
-        reference = policy
+        reference = nothing
         if self.reference is not None and self.reference_scorer is not None:
             with self.reference.asked(model) as held:
                 reference = self.reference_scorer.log_probs(held, groups)
@@ -190,10 +190,9 @@ def _figures(rollout: Rollout, entropy: NDArray[np.float32]) -> dict[str, float]
         found |= {
             f"reward/{name}": _mean(values[np.isfinite(values)]) for name, values in sorted(rollout.parts.items())
         }
-    kl = rollout.kl
+    if len(rollout.reference):
+        found |= {"kl": _mean(rollout.kl), "kl_token": float(rollout.kl.sum() / sizes.sum())}
     found |= {
-        "kl": _mean(kl),
-        "kl_token": float(kl.sum() / sizes.sum()),
         "entropy": _mean(entropy),
         "length": _mean(sizes),
         "ended": _mean(rollout.finished),

@@ -56,7 +56,7 @@ class Rollout:
     policy: Floats
     """(K,): the same by the forward pass that trains."""
     reference: Floats
-    """(K,): of the reference."""
+    """(K,): of the reference; empty where there is none."""
     values: Floats
     """(K,): of the value network in front of each token; empty where there is none."""
     parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -76,7 +76,9 @@ class Rollout:
 
     @property
     def kl(self) -> NDArray[np.float64]:
-        """(N,): log policy - log reference of each whole answer, in nats."""
+        """(N,): log policy - log reference of each whole answer, in nats; 0 where there is no reference."""
+        if not len(self.reference):
+            return np.zeros(len(self.finished))
         ends = np.cumsum(self.sizes)
         sums = np.concatenate([[0.0], np.cumsum((self.policy - self.reference).astype(np.float64))])
         return np.asarray(np.diff(sums[np.concatenate([[0], ends])]))

@@ -67,6 +67,19 @@ def detach_average(policy: PreTrainedModel) -> None:
         delattr(policy, AVERAGE)
 
 
+@contextlib.contextmanager
+def plain(policy: PreTrainedModel) -> Iterator[None]:
+    """While open, the policy has neither an average nor a value network beside its weights, so that it can be saved."""
+    apart = {name: policy.get_submodule(name) for name in (AVERAGE, VALUE) if hasattr(policy, name)}
+    for name in apart:
+        delattr(policy, name)
+    try:
+        yield
+    finally:
+        for name, module in apart.items():
+            policy.add_module(name, module)
+
+
 def _put(policy: PreTrainedModel) -> None:
     buffers = dict(policy.get_submodule(AVERAGE).named_buffers())
     with torch.no_grad():
