@@ -29,6 +29,22 @@ def test_a_log_axis_cannot_show_zero():
     assert scale_of({"scale": "log"}, [1, 10]).at(0) is None
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.5, 2000, ["1", "10", "100", "1,000"]),
+        (1.9, 32, ["2", "5", "10", "20"]),
+        (2.9, 7.6, ["4", "6"]),
+        (4.3, 5.9, ["4.5", "5", "5.5"]),
+    ],
+)
+def test_a_log_axis_of_many_values_names_round_places_between_its_ends(low: float, high: float, expected: list[str]):
+    values = [low * (high / low) ** (k / 15) for k in range(16)]
+    scale = scale_of({"scale": "log"}, values)
+    assert labels(scale) == expected
+    assert all(0 < tick.at < 1 for tick in scale.ticks)
+
+
 def test_names_make_a_category_axis_whatever_was_asked_for():
     scale = scale_of({"scale": "symlog"}, [0, 16, "all"])
     assert labels(scale) == ["0", "16", "all"]

@@ -23,6 +23,8 @@ _APART = 0.14
 """Share of a symlog axis between zero and the first positive value."""
 _LITTLE = 0.35
 """Share of a step by which an interval may pass the last round place without another step of empty axis."""
+_FEWEST_NAMED = 3
+"""Round places that a logarithmic axis has where it can; two ends alone do not tell what lies between."""
 _MOST_NAMED = 9
 """Values that are named one by one; where there are more, round places are."""
 
@@ -137,12 +139,20 @@ def _logarithmic(kind: str, numbers: Sequence[float], named: Sequence[Any], per_
         low, high = low / 2, high * 2
     places = tuple(named) or tuple(numbers)
     if len(places) > _MOST_NAMED:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        tens = [10.0**power for power in range(first, last + 1)]
-        places = tuple(number for number in numbers[:1] if number <= 0) + tuple(t for t in tens if low <= t <= high)
-        if len(places) < 2:
-            places = (low, high)
+        places = tuple(number for number in numbers[:1] if number <= 0) + _round_places(low, high)
     return Scale("symlog" if kind == "symlog" else "log", low, high, (), per_cent, places)
+
+
+def _round_places(low: float, high: float) -> tuple[float, ...]:
+    """Round places of a logarithmic axis: tens, where it holds three; else 1, 2 and 5; else those of a linear one."""
+    tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5)):
+        places = tuple(place for ten in tens for d in digits if low <= (place := d * 10.0**ten) <= high)
+        if len(places) >= _FEWEST_NAMED:
+            return places
+    step = round_step((high - low) / (_FEWEST_NAMED + 1))
+    places = tuple(step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1))
+    return places if len(places) > 1 else (low, high)
 
 
 def _linear(numbers: Sequence[float], named: Sequence[Any], per_cent: bool, *, zero: bool, most: int) -> Scale:
