@@ -93,7 +93,7 @@ def test_the_remedy_works_as_it_is_written(world: Path) -> None:
 
 
 def test_a_group_cannot_be_held_in_and_held_out(world: Path) -> None:
-    with pytest.raises(RecipeError, match="group 'unseen' stands under held_in and under held_out") as caught:
+    with pytest.raises(RecipeError, match="held_out: group 'unseen' stands under held_in too") as caught:
         study(world, held_in=["unseen"], overlap=1)
     assert "\n" not in str(caught.value)
 
@@ -108,7 +108,7 @@ def test_a_held_out_task_that_the_mixture_holds_by_name_is_said_and_goes_on_the_
     said: list[str] = []
     (found,) = refuse_overlap(study(world), said.append)
     assert (found.found, found.tasks, found.trained) == ({}, 1, ("jsonl/my",))
-    assert found.told().endswith("; 1 of its 1 held-out tasks are tasks of the mixture")
+    assert found.told().endswith("; of its 1 held-out tasks the mixture holds 1 by name")
     assert len(said) == 1
 
 

@@ -219,6 +219,8 @@ def test_the_report_is_plain_json_with_every_figure(spec: Spec, runs: Grid) -> N
         "tasks-held-out", "tasks-held-in", "tasks-runs", "doublings", "sizes"
     ]  # fmt: skip
     lines = again["figures"][0]
+    sizes = next(figure for figure in again["figures"] if figure["name"] == "sizes")
+    assert [one["name"] for one in sizes["series"]] == ["1 task", "4 tasks", "16 tasks", "64 tasks"]
     assert [len(series["points"]) for series in lines["series"]] == [4, 4]
     assert all(series["band"] for series in lines["series"])
     assert len(again["figures"][2]["points"]) == 16

@@ -58,7 +58,7 @@ class Overlap:
 
     def told(self) -> str:
         """In words."""
-        both = f"{len(self.trained):,} of its {self.tasks:,} held-out tasks are tasks of the mixture"
+        both = f"of its {self.tasks:,} held-out tasks the mixture holds {len(self.trained):,} by name"
         worst = ", ".join(f"{task} ({count:,})" for task, count in Counter(self.found).most_common(3))
         return (
             f"{sum(self.found.values()):,} of {self.items:,} held-out items of {self.suite} ({self.share:.1%}) stand "

@@ -75,7 +75,7 @@ class Interval:
     def words(self) -> str:
         """What the interval covers, as a page says it."""
         others = [kind for kind in ("seeds", "tasks", "items") if kind not in self.covers]
-        counts = f"{_many(self.seeds, 'seed')}, {_many(self.tasks, 'task')}, {_many(self.n, 'item')}"
+        counts = f"{counted(self.seeds, 'seed')}, {counted(self.tasks, 'task')}, {counted(self.n, 'item')}"
         said = f"covers other {_listed(self.covers)}" + (f", not other {_listed(others)}" if others else "")
         return f"{said} ({counts}{'; ' if self.lacks else ''}{self.lacks})"
 
@@ -234,7 +234,8 @@ def _unmoved(centre: float, n: int, least: float) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _many(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """`1 task`, `1,200 items`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 

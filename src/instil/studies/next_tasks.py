@@ -26,7 +26,7 @@ from instil.studies.arm_scores import by_seed, reference
 from instil.studies.best import ask_name, base_asks, gain
 from instil.studies.diversity import Added
 from instil.studies.grid import Ask, Axis, Grid, Run
-from instil.studies.intervals import Interval, crossed
+from instil.studies.intervals import Interval, counted, crossed
 from instil.studies.set_prediction import NAMES
 from instil.studies.sources import Feature
 from instil.studies.spec import StudySpec
@@ -171,7 +171,8 @@ def _findings(
     told = [f"To widen {whose}, add first: {first}."]
     named = {"random": "random tasks", "same": "more of the same clusters", "have": "adding nothing"}
     told += [
-        f"Against {named[other]}, widening changes the held-out score by {in_points(found)} ({found.seeds} draws)."
+        f"Against {named[other]}, widening changes the held-out score by {in_points(found)} "
+        f"({counted(found.seeds, 'draw')})."
         for other, found in against.items()
     ]
     return told
@@ -227,7 +228,7 @@ def _against_figure(against: Mapping[str, Interval]) -> Figure:
             {
                 "label": named[other],
                 "marks": [{"series": "gain", "value": one.score, "low": one.low, "high": one.high}],
-                "note": f"{one.seeds} draws",
+                "note": counted(one.seeds, "draw"),
             }
             for other, one in against.items()
         ],
@@ -268,7 +269,7 @@ def _plan_table(spec: Spec, pool: TaskPool, draw: int, plan: Sequence[tuple[str,
         "title": f"What to add, beginning {draw}" if spec.drawn else "What to add",
         "columns": ["turn", "task", "cluster", "effective number of tasks", "of that new"],
         "rows": rows,
-        "note": f"Begins from {len(have)} tasks ({clusters}).",
+        "note": f"Begins from {counted(len(have), 'task')} ({clusters}).",
     }
 
 

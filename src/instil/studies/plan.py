@@ -30,6 +30,7 @@ from instil.studies.check import refuse_overlap
 from instil.studies.costs import ask_cost, tuning_cost
 from instil.studies.grid import Ask
 from instil.studies.identity import open_ask
+from instil.studies.intervals import counted
 from instil.studies.pool import workers_of
 from instil.studies.pretraining import pretraining_flops
 from instil.studies.questions import question_of
@@ -109,17 +110,17 @@ class StudyPlan:
     def lines(self) -> list[str]:
         """The plan for people."""
         there = f", {self.there:,} of them there already" if self.there else ""
-        said = [f"{self.name}: {self.runs:,} runs{there}"]
-        if told := ", ".join(f"{count:,} {axis}{'s' if count > 1 else ''}" for axis, count in self.varied.items()):
+        said = [f"{self.name}: {counted(self.runs, 'run')}{there}"]
+        if told := ", ".join(counted(count, axis) for axis, count in self.varied.items()):
             said.append(f"  {told}")
         for kind, work in self.tuning.items():
             said.append(
-                f"  tuning, {kind}: {work.runs:,} runs, {work.amount:,} steps, {work.flops:.2g} FLOPs, "
-                f"{_clock(work.seconds)} on one worker"
+                f"  tuning, {kind}: {counted(work.runs, 'run')}, {counted(work.amount, 'step')}, "
+                f"{work.flops:.2g} FLOPs, {_clock(work.seconds)} on one worker"
             )
         if self.asking.runs:
             said.append(
-                f"  asking: {self.asking.runs:,} evaluations, {self.asking.amount:,} prompts, "
+                f"  asking: {counted(self.asking.runs, 'evaluation')}, {counted(self.asking.amount, 'prompt')}, "
                 f"{self.asking.flops:.2g} FLOPs, {_clock(self.asking.seconds)} on one worker"
             )
         for model, took in self.pretraining.items():
@@ -131,8 +132,7 @@ class StudyPlan:
         if self.there == self.runs:
             return [*said, "  nothing is left to do but to write the page"]
         said.append(f"  disk: {_size(self.disk_bytes)} at the end, {_size(self.peak_bytes)} at most")
-        workers = f"{self.workers} worker" + ("s" if self.workers > 1 else "")
-        said.append(f"  about {_clock(self.seconds)} with {workers} on this machine")
+        said.append(f"  about {_clock(self.seconds)} with {counted(self.workers, 'worker')} on this machine")
         return said
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from instil.studies import scaling_tables as tables
 from instil.studies.arms import mean, point, told
 from instil.studies.fits import Fit, Range
+from instil.studies.intervals import counted
 from instil.studies.scaling_claims import claims_of
 from instil.studies.scaling_scores import HELD_IN, HELD_OUT, Line, Lines, base_best, lines_of, sizes
 from instil.studies.scaling_tables import LABELS, points_of
@@ -320,7 +321,7 @@ def _sizes(spec: Spec, lines: Lines, known: dict[str, int]) -> Figure:
         "y": {"label": "exact match, held-out", "percent": True},
         "series": [
             {
-                "name": f"{count} tasks",
+                "name": counted(count, "task"),
                 "style": number,
                 "points": [
                     {**point(float(size), lines["tasks", model, HELD_OUT].intervals[count]), "note": model}

@@ -19,7 +19,7 @@ from instil.reports.study_report import Claim, Figure, FigureRow, Lines, Point, 
 from instil.studies import set_prediction as told_by
 from instil.studies.arm_scores import by_seed, reference
 from instil.studies.best import gain
-from instil.studies.intervals import Interval, crossed
+from instil.studies.intervals import Interval, counted, crossed
 from instil.studies.part_effects import Effects
 from instil.studies.prediction import SHUFFLES as SHUFFLES
 from instil.studies.prediction import Forecast
@@ -126,9 +126,9 @@ def _count_figure(spec: Spec, results: Results, scores: Mapping[Design, Scores],
             if found := scores.get((clusters, each)):
                 mean = crossed(found)
                 point = {"x": clusters * each, "y": mean.score, "low": mean.low, "high": mean.high, "n": mean.n}
-                point["note"] = f"{len(found)} draws, {each} of each cluster"
+                point["note"] = f"{counted(len(found), 'draw')}, {each} of each cluster"
             points.append(point)
-        series.append({"name": f"{clusters} clusters", "style": number, "points": points})
+        series.append({"name": counted(clusters, "cluster"), "style": number, "points": points})
     way, at_best = reference(spec, results, spec.held_out)
     means = [sum(items) / len(items) for items in at_best.values()]
     figure: Lines = {
@@ -156,9 +156,9 @@ def _steps_figure(
             sides = (found.score, found.low, found.high) if found else (None, None, None)
             count = one[0] * one[1]
             label = (
-                f"{count} tasks: {one[0]} → {two[0]} clusters"
+                f"{counted(count, 'task')}: {one[0]} → {counted(two[0], 'cluster')}"
                 if kind.startswith("more clusters")
-                else f"{one[0]} clusters: {count} → {two[0] * two[1]} tasks"
+                else f"{counted(one[0], 'cluster')}: {count} → {counted(two[0] * two[1], 'task')}"
             )
             mark = {"series": colour, "name": kind, "value": sides[0], "low": sides[1], "high": sides[2]}
             row: Any = {"label": label, "marks": [mark], "note": "" if found else "its runs are missing"}
@@ -191,12 +191,12 @@ def _told_steps(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[tup
         else:
             count = mine[rest][0][0] * mine[rest][0][1]
             small = all(one == "no" for one in said[rest:])
-            end = f"from {count} tasks on " + (
+            end = f"from {counted(count, 'task')} on " + (
                 "more of them gain less than would matter."
                 if small
                 else "no gain is shown, which is not yet a plateau."
             )
-        told.append(f"More of the same, {clusters} clusters: {listed}: {end}")
+        told.append(f"More of the same, {counted(clusters, 'cluster')}: {listed}: {end}")
     return told
 
 
@@ -227,7 +227,8 @@ def _plateau_claim(spec: Spec, scores: Mapping[Design, Scores], steps: Sequence[
     values = set(said.values())
     shown: Shown = "not tested" if not said else values.pop() if len(values) == 1 else "not shown"
     here = "; ".join(
-        f"{clusters} clusters, {pair[0][0] * pair[0][1]} to {pair[1][0] * pair[1][1]} tasks: {in_points(found)}"
+        f"{counted(clusters, 'cluster')}, {pair[0][0] * pair[0][1]} to {pair[1][0] * pair[1][1]} tasks: "
+        f"{in_points(found)}"
         for clusters, pair in last.items()
         if (found := _gain(scores, pair))
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from instil.reports.study_report import Figure, FigureRow, Table
 from instil.studies import diversity
+from instil.studies.intervals import counted
 from instil.studies.prediction import Forecast, TaskSet, forecasts
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def scatter_figure(feature: str, made: Sequence[TaskSet]) -> Figure:
                 "x": 2 ** one.makeup[feature],
                 "y": one.score,
                 "label": f"{one.design}, draw {one.draw}",
-                "group": f"{one.count} tasks",
+                "group": counted(one.count, "task"),
             }
             for one in sorted(made, key=lambda one: one.count)
         ],
@@ -134,7 +135,7 @@ def told(predicted: Sequence[Forecast], design: DiversitySpec) -> list[str]:
         said.append(
             f"Out of sample, {one.name} together remove {_removed(one)} of the squared error of the count alone; dealt "
             "out anew it is "
-            f"{100 * (one.by_chance or 0):.0f}% (p {one.p:.3f}, {design.draws} draws)."
+            f"{100 * (one.by_chance or 0):.0f}% (p {one.p:.3f}, {counted(design.draws, 'draw')})."
         )
     return said
 

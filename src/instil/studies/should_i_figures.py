@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from instil.studies import should_i_curves as curves
 from instil.studies.arms import by_seed, mark, mean, point
 from instil.studies.controls import CONTROLS
-from instil.studies.intervals import crossed
+from instil.studies.intervals import counted, crossed
 from instil.studies.should_i_scores import NONE, TARGETS, FourArms
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def control(results: Results, arms: FourArms, name: str) -> Interval | None:
 
 def told(budget: int | str) -> str:
     """A budget in words."""
-    return "all rows" if budget == "all" else f"{budget} rows"
+    return "all rows" if budget == "all" else counted(int(budget), "row")
 
 
 def short(task: str) -> str:

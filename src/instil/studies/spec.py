@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from instil.errors import RecipeError
 from instil.mixtures.load import beside
@@ -79,11 +79,12 @@ class StudySpec(Section):
             raise ValueError(f"{twice[0]!r} stands there twice")
         return values
 
-    @model_validator(mode="after")
-    def _on_one_side(self) -> StudySpec:
-        if both := next((group for group in self.held_out if group in self.held_in), None):
-            raise ValueError(f"group {both!r} stands under held_in and under held_out: it is trained on, or it is not")
-        return self
+    @field_validator("held_out")
+    @classmethod
+    def _on_one_side(cls, groups: list[str], given: ValidationInfo) -> list[str]:
+        if both := next((group for group in groups if group in given.data.get("held_in", ())), None):
+            raise ValueError(f"group {both!r} stands under held_in too: it is trained on, or it is not")
+        return groups
 
     def recipe_for(self, model: str, seed: int, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The base recipe as plain data for one run: its model, its seed, and keys that differ, written with dots.
@@ -157,7 +158,10 @@ def read_study(
             f"{path} is a study of {raw['question']!r}, not of {question!r}",
             remedy=f"Write `instil study {raw['question']} {path}`",
         )
-    raw["recipe"] = _inlined(raw.get("recipe"), path)
+    if raw.get("recipe") is None:
+        raw.pop("recipe", None)  # a key that is missing, and not one of the wrong kind
+    else:
+        raw["recipe"] = _inlined(raw["recipe"], path)
     if isinstance(suites := raw.get("suites"), list):
         raw["suites"] = [_beside(one, path.parent) for one in suites]
     raw = override(raw, assignments)
