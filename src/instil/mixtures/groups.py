@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,17 +187,13 @@ def lay_out_groups(
         whole_groups: whether all completions of a prompt stay in one rectangle.
     """
     tree = shared and specials.architecture == "causal"
+    starts = [0, *np.cumsum([len(group.completions) for group in groups]).tolist()][: len(groups)]
     units = [
         unit
-        for number, (group, start) in enumerate(zip(groups, _starts(groups), strict=True))
+        for number, (group, start) in enumerate(zip(groups, starts, strict=True))
         for unit in _units(number, group, start, tokens_per_batch, specials, tree=tree, whole=whole_groups)
     ]
-    return [_filled(groups, members, specials, tree=tree) for members in _gathered(units, tokens_per_batch)]
-
-
-def _starts(groups: Sequence[Group]) -> list[int]:
-    """The number of each group's first completion."""
-    return [0, *np.cumsum([len(group.completions) for group in groups]).tolist()][: len(groups)]
+    return [_filled(groups, starts, members, specials, tree=tree) for members in _gathered(units, tokens_per_batch)]
 
 
 def _units(
@@ -240,66 +237,46 @@ def _split(sizes: Sequence[int], room: int) -> list[list[int]]:
 def _gathered(units: Sequence[_Unit], tokens_per_batch: int) -> list[list[_Unit]]:
     """Units that share a rectangle; from the longest down, so that the long rows sit in full rectangles."""
     rectangles: list[list[_Unit]] = []
-    members: list[_Unit] = []
+    rows = width = read = 0
+    asked: set[int] = set()
     for unit in sorted(units, key=lambda unit: (unit.width + unit.read, unit.width, unit.rows), reverse=True):
-        if members and _area([*members, unit]) > tokens_per_batch:
-            rectangles.append(members[::-1])
-            members = []
-        members.append(unit)
-    if members:
-        rectangles.append(members[::-1])
-    return rectangles[::-1]
-
-
-def _area(units: Sequence[_Unit]) -> int:
-    """Tokens of the rectangle, padding included; that of the encoder counts once for each of its rows."""
-    rows = sum(len(unit.rows) for unit in units)
-    reading = len({unit.group for unit in units}) * max(unit.read for unit in units)
-    return rows * max(unit.width for unit in units) + reading
+        rows, width, read = rows + len(unit.rows), max(width, unit.width), max(read, unit.read)
+        asked.add(unit.group)
+        # what an encoder reads counts once for each prompt
+        if not rectangles or rows * width + len(asked) * read > tokens_per_batch:
+            rectangles.append([])
+            rows, width, read, asked = len(unit.rows), unit.width, unit.read, {unit.group}
+        rectangles[-1].append(unit)
+    return [members[::-1] for members in reversed(rectangles)]
 
 
 @dataclass
 class _Filling:
     """What is known of a rectangle's completions while it is filled."""
 
-    index: list[NDArray[np.int64]] = field(default_factory=list)
-    targets: list[Ids] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
+    index: list[NDArray[Any]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    targets: list[NDArray[Any]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    places: list[NDArray[Any]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    owners: list[NDArray[Any]] = field(default_factory=lambda: [np.zeros(0, np.int64)])
     numbers: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
 
     def add(self, number: int, completion: Ids, first: int, start: int, end: int) -> None:
         """A completion: where its first token is predicted, where it stands (or what is fed of it), where it ends."""
-        if len(completion):
-            self.index.append(np.r_[first, start : start + len(completion) - 1].astype(np.int64))
-            self.targets.append(completion)
-            self.owners.append(number)
+        size = len(completion)
+        if size:
+            self.index.append(np.r_[first, start : start + size - 1])
+        self.targets.append(completion)
+        self.places.append(np.arange(size))
+        self.owners.append(np.full(size, number))
         self.numbers.append(number)
         self.ends.append(end)
 
-    def packed(self, pack: Pack) -> GroupPack:
-        """With everything in its place."""
-        sizes = [len(target) for target in self.targets]
-        return GroupPack(
-            pack=pack,
-            owners=np.repeat(np.array(self.owners, dtype=np.int64), sizes),
-            places=np.concatenate([np.arange(size, dtype=np.int64) for size in sizes] or [np.zeros(0, np.int64)]),
-            numbers=np.array(self.numbers, dtype=np.int64),
-            ends=np.array(self.ends, dtype=np.int64),
-        )
 
-    @property
-    def target_index(self) -> NDArray[np.int64]:
-        return np.concatenate(self.index) if self.index else np.zeros(0, dtype=np.int64)
-
-    @property
-    def target_ids(self) -> NDArray[np.int64]:
-        return np.concatenate(self.targets).astype(np.int64) if self.targets else np.zeros(0, dtype=np.int64)
-
-
-def _filled(groups: Sequence[Group], units: Sequence[_Unit], specials: Specials, *, tree: bool) -> GroupPack:
+def _filled(
+    groups: Sequence[Group], starts: Sequence[int], units: Sequence[_Unit], specials: Specials, *, tree: bool
+) -> GroupPack:
     """Units in one rectangle."""
-    starts = _starts(groups)
     rows = [(unit, row) for unit in units for row in unit.rows]
     width = max(unit.width for unit in units)
     made = _blank(len(rows), width, specials.pad)
@@ -319,29 +296,21 @@ def _filled(groups: Sequence[Group], units: Sequence[_Unit], specials: Specials,
             _put(made, place, 0, text, segment=1, position=0)
             known.add(numbers[0], completions[0][:0], 0, 0, origin + len(text) - 1)
         else:
-            before = len(group.prompt)
+            before = start = len(group.prompt)
             _put(made, place, 0, group.prompt, segment=1, position=0)
-            start = before
-            for turn, (number, completion) in enumerate(zip(numbers, completions, strict=True)):
-                _put(made, place, start, completion, segment=turn + 2 if tree else 1, position=before)
+            for segment, (number, completion) in enumerate(zip(numbers, completions, strict=True), start=2):
+                _put(made, place, start, completion, segment=segment if tree else 1, position=before)
                 if parents is not None:
                     parents[place, start : start + len(completion)] = 1
                 end = origin + start + len(completion) - 1
                 known.add(number, completion, origin + before - 1, origin + start, end)
                 start += len(completion)
     encoder, encoder_rows = _encoder(groups, [unit for unit, _ in rows], specials)
-    return known.packed(
-        Pack(
-            ids=made.ids,
-            segments=made.segments,
-            positions=made.positions,
-            target_index=known.target_index,
-            target_ids=known.target_ids,
-            encoder=encoder,
-            parents=parents,
-            encoder_rows=encoder_rows,
-        )
+    index, targets, owners, places = (
+        np.concatenate(each).astype(np.int64) for each in (known.index, known.targets, known.owners, known.places)
     )
+    pack = Pack(made.ids, made.segments, made.positions, index, targets, encoder, parents, encoder_rows)
+    return GroupPack(pack, owners, places, np.array(known.numbers, np.int64), np.array(known.ends, np.int64))
 
 
 def _encoder(
