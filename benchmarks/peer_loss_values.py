@@ -137,11 +137,11 @@ def kto(given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return loss, torch.autograd.grad(loss, leaf)[0]
 
 
-def reward(given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def reward(given: dict[str, Tensor], *, margin: bool = False) -> tuple[Tensor, Tensor]:
     """The mean loss over pairs of rewards, better ones first."""
     rewards = given["rewards"].clone().requires_grad_()
     trainer = bare(RewardTrainer, args=SimpleNamespace(center_rewards_coefficient=None))
-    inputs = {"attention_mask": torch.ones(len(rewards), 1)}
+    inputs = {"attention_mask": torch.ones(len(rewards), 1), **({"margin": given["margins"]} if margin else {})}
     loss = trainer.compute_loss(lambda **_: SimpleNamespace(logits=rewards[:, None]), inputs)
     return loss, torch.autograd.grad(loss, rewards)[0]
 
@@ -150,7 +150,7 @@ def policy(given: dict[str, Tensor], kind: type, **attributes: Any) -> tuple[Ten
     """The loss of a batch of rollouts with their advantages."""
     mask = given["mask"]
     leaf, log_probs = masked(given["policy"], mask)
-    trainer = bare(kind, epsilon_low=CLIP, epsilon_high=CLIP, **attributes)
+    trainer = bare(kind, **{"epsilon_low": CLIP, "epsilon_high": CLIP, **attributes})
     trainer._get_per_token_logps_and_entropies = lambda *_, **__: (log_probs, torch.zeros_like(mask), None)
     inputs = {
         "prompt_ids": torch.ones(len(mask), 1).long(),
@@ -167,14 +167,14 @@ def policy(given: dict[str, Tensor], kind: type, **attributes: Any) -> tuple[Ten
     return loss, torch.autograd.grad(loss, leaf)[0]
 
 
-def grpo(given: dict[str, Tensor], loss_type: str) -> tuple[Tensor, Tensor]:
+def grpo(given: dict[str, Tensor], loss_type: str, **attributes: Any) -> tuple[Tensor, Tensor]:
     """GRPO's clipped loss with its penalty of divergence, averaged as `loss_type` says."""
     return policy(
         given,
         GRPOTrainer,
         args=SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1),
-        beta=BETA,
         loss_type=loss_type,
+        **{"beta": BETA, **attributes},
         importance_sampling_level="token",
         off_policy_mask_threshold=None,
         top_entropy_quantile=1.0,
@@ -198,10 +198,13 @@ def main() -> None:
         "dpo/ipo": lambda: dpo(given, "ipo"),
         "kto": lambda: kto(given),
         "reward": lambda: reward(given),
+        "reward/margin": lambda: reward(given, margin=True),
         "grpo/grpo": lambda: grpo(given, "grpo"),
         "grpo/dapo": lambda: grpo(given, "dapo"),
         "grpo/bnpo": lambda: grpo(given, "bnpo"),
         "grpo/dr_grpo": lambda: grpo(given, "dr_grpo"),
+        "grpo/clip higher": lambda: grpo(given, "grpo", epsilon_high=2 * CLIP),
+        "grpo/without KL": lambda: grpo(given, "grpo", beta=0.0),
         "rloo": lambda: policy(given, RLOOTrainer),
     }
     found = {}

@@ -17,11 +17,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from instil.tuning.group_policy import GroupPolicy, GroupPolicySpec
+from instil.tuning.policy_losses import answer_weights
+from instil.tuning.policy_method import PolicyItem, Said
 from instil.tuning.preference_losses import (
     completion_sums,
     dpo_loss,
@@ -31,6 +35,7 @@ from instil.tuning.preference_losses import (
     kto_loss,
     robust_dpo_loss,
 )
+from instil.tuning.ranking_loss import ranking_loss
 
 #: As in peer_loss_values.py.
 BETA, SMOOTHING, CLIP = 0.1, 0.1, 0.2
@@ -51,15 +56,17 @@ def drawn(seed: int) -> dict[str, Tensor]:
     rows = 2 * PAIRS
     lengths = torch.randint(1, LONGEST + 1, (rows,), generator=generator)
     spread = 1.0 + 9.0 * (seed % 3)
+    policy = -spread * normal(rows, LONGEST).abs()
     return {
         "mask": (torch.arange(LONGEST)[None] < lengths[:, None]).double(),
-        "policy": -spread * normal(rows, LONGEST).abs(),
+        "policy": policy,
         "reference": -spread * normal(rows, LONGEST).abs(),
-        "old": -normal(rows, LONGEST).abs(),
+        "old": policy + 0.3 * normal(rows, LONGEST),
         "good": (torch.rand(rows, generator=generator) < 0.5).double(),
         "mismatched_policy": normal(rows),
         "mismatched_reference": normal(rows),
         "rewards": spread * normal(rows),
+        "margins": normal(PAIRS).abs(),
         "advantages": normal(rows),
     }
 
@@ -88,6 +95,46 @@ def unpaired(given: dict[str, Tensor]) -> Found:
     return value, torch.autograd.grad(value, leaf)[0]
 
 
+def rewarded(given: dict[str, Tensor], *, margin: bool = False) -> Found:
+    """The loss of rankings of two completions."""
+    leaf = given["rewards"].clone().requires_grad_()
+    places, ones = torch.arange(PAIRS), torch.ones(PAIRS)
+    margins = given["margins"] if margin else torch.zeros(PAIRS)
+    total = ranking_loss(leaf, places, places + PAIRS, ones, margins, torch.zeros(PAIRS, dtype=torch.bool))
+    value = total / PAIRS
+    return value, torch.autograd.grad(value, leaf)[0]
+
+
+def grouped(given: dict[str, Tensor], **keys: Any) -> Found:
+    """The loss of sampled answers, as the trainer sums and divides it."""
+    method = GroupPolicy(GroupPolicySpec.model_validate({"beta": BETA, "clip": CLIP, **keys}))
+    leaf, real = given["policy"].clone().requires_grad_(), given["mask"].bool()
+    lengths = real.sum(1)
+    total = int(lengths.sum())
+    places = torch.full(real.shape, total).masked_scatter(real, torch.arange(total))
+    weight = answer_weights(lengths, how=method.normalise, most=LONGEST)
+    token_weight, advantage = (
+        values.repeat_interleave(lengths) for values in (weight, given["advantages"].to(weight.dtype))
+    )
+    nothing = torch.zeros(0)
+    item = PolicyItem(
+        pack=cast("Any", None),
+        places=places,
+        weight=weight,
+        token_weight=token_weight,
+        old=given["old"][real],
+        sampled=torch.full((total,), float("nan")),
+        reference=given["reference"][real],
+        advantage=advantage,
+        returns=nothing,
+        value=nothing,
+        tokens=total,
+        size=total,
+    )
+    value = method.loss(Said(leaf[real]), item)[0] / total
+    return value, torch.autograd.grad(value, leaf)[0]
+
+
 def _summed(given: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities of tokens as a leaf, the mask, and the sums as the trainer makes them."""
     mask = given["mask"]
@@ -106,6 +153,15 @@ def ours(given: dict[str, Tensor]) -> dict[str, Found]:
         "dpo/hinge": pairs(given, lambda margin: hinge_loss(margin, beta=BETA)),
         "dpo/ipo": pairs(given, lambda margin: ipo_loss(margin, beta=BETA), by_length=True),
         "kto": unpaired(given),
+        "reward": rewarded(given),
+        "reward/margin": rewarded(given, margin=True),
+        "grpo/grpo": grouped(given),
+        "grpo/dapo": grouped(given, normalise="token"),
+        "grpo/bnpo": grouped(given, normalise="token"),
+        "grpo/dr_grpo": grouped(given, normalise="constant"),
+        "grpo/clip higher": grouped(given, clip_above=2 * CLIP),
+        "grpo/without KL": grouped(given, beta=0.0),
+        "rloo": grouped(given, method="rloo"),
     }
 
 
@@ -125,6 +181,11 @@ def theirs(python: str, given: dict[str, Tensor]) -> dict[str, Found]:
     return result | {"dpo/conservative": (value, gradient)}
 
 
+def apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference; as a share of the largest value where that is above 1."""
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1.0))
+
+
 def main() -> None:
     """Compare on a number of draws, and print the largest differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,7 +198,7 @@ def main() -> None:
         given = drawn(seed)
         peer = theirs(options.peer, given)
         for name, (value, gradient) in ours(given).items():
-            off = float((value.detach() - peer[name][0]).abs()), float((gradient - peer[name][1]).abs().max())
+            off = apart(value.detach(), peer[name][0]), apart(gradient, peer[name][1])
             before = worst.get(name, (0.0, 0.0))
             worst[name] = (max(before[0], off[0]), max(before[1], off[1]))
     for name, (value, gradient) in worst.items():
