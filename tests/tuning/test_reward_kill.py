@@ -22,8 +22,8 @@ from tests.tuning.made_up_rankings import rankings
 from instil.runs import RunFolder
 from instil.tuning import checkpoint, loop, preference_rows
 from instil.tuning.loop import CHANGEABLE
-from instil.tuning.reward import RewardSpec, train_reward
-from instil.tuning.reward_model import RewardModel, encoder_for
+from instil.tuning.reward import Rewards, RewardSpec, train_reward
+from instil.tuning.reward_model import encoder_for
 from instil.tuning.reward_rows import reward_rows
 
 KEYS: dict[str, Any] = {
@@ -54,9 +54,8 @@ def life_of(name: str, **more: Any) -> Life:
         rows = reward_rows(rankings(150), encoder_for(loaded), ties=spec.ties)
         watched = [row.group for row in rows[:10]]
 
-        def asked(step: int, model: Any) -> dict[str, float]:
-            said = RewardModel(loaded, layout="bucketed").rewards(watched, model)
-            return {"mean_reward": float(np.mean([value for row in said for value in row]))}
+        def asked(rewards: Rewards) -> dict[str, float]:
+            return {"mean_reward": float(np.mean([value for row in rewards(watched) for value in row]))}
 
         recipe = {"tuning": spec.model_dump(mode="json")}
         changeable = [f"tuning.{key}" for key in CHANGEABLE]

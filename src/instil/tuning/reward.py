@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -28,20 +29,25 @@ from instil.errors import RecipeError
 from instil.models.loading import LoadedModel
 from instil.models.reward_head import attach_head, has_head, head_of, rewards_at
 from instil.models.tensors import Layout
-from instil.records import Architecture
+from instil.records import Architecture, Group
 from instil.runs import RunFolder
 from instil.tuning.completion_log_probs import choose_group_layout
 from instil.tuning.distributed import World
-from instil.tuning.loop import Evaluate, LoopSpec, Piece, TrainResult, train
+from instil.tuning.loop import LoopSpec, Piece, TrainResult, train
 from instil.tuning.lora import LoraSpec, add_lora
 from instil.tuning.memory import recomputing
 from instil.tuning.preference_rows import EpochOrder
 from instil.tuning.ranking_loss import Ties, ranking_loss
-from instil.tuning.reward_model import still
+from instil.tuning.reward_model import RewardModel, still
 from instil.tuning.reward_packs import RewardPack, reward_pieces
 from instil.tuning.reward_rows import RewardRow
 
 Learned = Literal["all", "head"]
+
+Rewards = Callable[[Sequence[Group]], list[list[float]]]
+"""Prompts with completions -> a reward for each completion."""
+Judged = Callable[[Rewards], Mapping[str, Any]]
+"""Rewards of a model -> its figures by name; `keep_best` is one of these names."""
 
 
 class RewardSpec(LoopSpec):
@@ -101,7 +107,7 @@ def train_reward(
     spec: RewardSpec,
     run: RunFolder,
     *,
-    evaluate: Evaluate | None = None,
+    evaluate: Judged | None = None,
     show_progress: bool = True,
 ) -> TrainResult:
     """Train `loaded.model` in place, with a reward head: it has one afterwards, and with `spec.lora` an adapter.
@@ -113,7 +119,7 @@ def train_reward(
         rows: what is learned from, in the order that the epochs are drawn from.
         spec: how.
         run: where metrics and checkpoints go.
-        evaluate: see `train`.
+        evaluate: called where `train` calls its own, with what gives the rewards of the model as it is then.
         show_progress: see `train`.
 
     Raises:
@@ -135,13 +141,19 @@ def train_reward(
             read = [rows[place] for place in order.window(step)]
             return reward_pieces(loaded, read, layout, tokens_per_batch, margin=spec.margin)
 
+        judge = RewardModel(loaded, layout=layout)
+
+        def asked(_: int, model: PreTrainedModel) -> Mapping[str, Any]:
+            assert evaluate is not None
+            return evaluate(partial(judge.rewards, model=model))
+
         return train(
             spec,
             loaded.model,
             batches,
             RewardLoss(loaded.architecture, spec, layout),
             run,
-            evaluate=evaluate,
+            evaluate=None if evaluate is None else asked,
             title="reward",
             show_progress=show_progress,
         )

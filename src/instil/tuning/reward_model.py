@@ -120,6 +120,22 @@ class RewardModel:
             for group, texts in zip(groups, completions, strict=True)
         ]
 
+    def centre(self, mean: float) -> float:
+        """Take what reference answers have on average off every reward: the bias that makes it so.
+
+        Raises:
+            RunError: if it is no number.
+        """
+        if not math.isfinite(mean):
+            raise RunError(
+                "the rewards of reference answers are no numbers, so that there is nothing to centre",
+                remedy="Lower tuning.learning_rate, and start a new run",
+            )
+        bias = head_of(self.loaded.model).bias
+        with torch.no_grad():
+            bias.sub_(mean)
+        return float(bias.detach())
+
     def _rewards(self, groups: Sequence[Group], model: PreTrainedModel) -> list[list[float]]:
         architecture = self.loaded.architecture
         starts = np.cumsum([0, *(len(group.completions) for group in groups)])
