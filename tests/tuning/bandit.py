@@ -6,16 +6,20 @@ small words the answer has several tokens; the more words below w30, the better
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tests.tuning.made_up_rankings import encoder_of
 
 from instil.models.loading import LoadedModel
 from instil.records import Prompt
 from instil.runs import RunFolder
+from instil.tuning import policy
 from instil.tuning.group_policy import GroupPolicySpec
 from instil.tuning.loop import CHANGEABLE, TrainResult
 from instil.tuning.policy import align_policy
@@ -108,3 +112,62 @@ def learnt(
             show_progress=False,
             **(more or {}),
         )
+
+
+def bandit_optimum(loaded: LoadedModel, values: list[float], *, beta: float, temperature: float = 1.0) -> torch.Tensor:
+    """pi*(a) ~ pi_ref(a) exp(r(a) / beta), (P, V), of the policy as it is."""
+    start = first_token(loaded, PROMPTS[:2]).pow(1 / temperature)
+    best = start / start.sum(1, keepdim=True) * (torch.tensor(values, dtype=torch.float64) / beta).exp()
+    return best / best.sum(1, keepdim=True)
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The total variation between two distributions, the mean over prompts."""
+    return float(0.5 * (one - other).abs().sum(1).mean())
+
+
+@dataclass
+class Stopped:
+    """A run that was stopped in front of its first step, as the loop would have had it."""
+
+    spec: PolicySpec
+    model: Any
+    batches: Any
+    loss_sum: Any
+    prepare: Any
+    keeper: Any
+
+    def gradient(self, step: int = 0, tokens_per_batch: int = 512, kind: str = "") -> dict[str, torch.Tensor]:
+        """The gradient of a step (of pieces of a kind alone, where one is named), by name of weight."""
+        self.model.zero_grad()
+        for piece in self.batches(step, tokens_per_batch):
+            if not kind or piece.kind == kind:
+                (self.loss_sum(self.model, piece.item).reshape(-1)[0] * piece.scale).backward()
+        found = {name: one.grad.clone() for name, one in self.model.named_parameters() if one.grad is not None}
+        self.model.zero_grad()
+        return found
+
+
+@contextmanager
+def stopped(path: Path, loaded: LoadedModel, method: str, rewards: list[Any], **more: Any) -> Iterator[Stopped]:
+    """A run just before its first step, with a rollout made."""
+    found: list[Stopped] = []
+
+    class Enough(Exception):
+        pass
+
+    def train(spec: Any, model: Any, batches: Any, loss_sum: Any, run: Any, **given: Any) -> Any:
+        given["prepare"](0, model)
+        found.append(Stopped(spec, model, batches, loss_sum, given["prepare"], loss_sum.keeper))
+        raise Enough
+
+    detach, average = policy.detach, policy.detach_average
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy, "train", train)
+        patch.setattr(policy, "detach", lambda model: None)
+        patch.setattr(policy, "detach_average", lambda model: None)
+        with pytest.raises(Enough):
+            learnt(path, loaded, method, rewards, **more)
+    yield found[0]
+    average(loaded.model)
+    detach(loaded.model)
