@@ -58,7 +58,12 @@ def on_policy(base: Path, folder: Path, method: str = "ppo", **keys: Any) -> dic
     rows = folder / "prompts.jsonl"
     rows.write_text("".join(json.dumps({"inputs": f"Say {k}.", "targets": "aa"}) + "\n" for k in range(60)))
     rewards = rewards_file(folder / "own.py")
-    minibatches = {"minibatches": 2} if method == "ppo" else {}
+    alignment: dict[str, Any] = {
+        "max_steps": 4, "prompts_per_rollout": 4, "max_new_tokens": 8, "evaluate_every": 2, "save_every": 2,
+        "log_every": 1, "learning_rate": 1e-3, **({"minibatches": 2} if method == "ppo" else {}),
+    }  # fmt: skip
+    if method == "best-of-n":
+        alignment = {"completions_per_prompt": 8, "max_new_tokens": 8}
     return {
         "name": "rewarded",
         "method": method,
@@ -66,10 +71,7 @@ def on_policy(base: Path, folder: Path, method: str = "ppo", **keys: Any) -> dic
         "prompts": {"sources": [{"collection": "jsonl", "path": str(rows)}]},
         "rewards": [{"python": f"{rewards}:long", "name": "long"}],
         "gold": [{"python": f"{rewards}:vowels", "name": "vowels"}],
-        "alignment": {
-            "max_steps": 4, "prompts_per_rollout": 4, "max_new_tokens": 8, "evaluate_every": 2, "save_every": 2,
-            "log_every": 1, "learning_rate": 1e-3, **minibatches,
-        },
+        "alignment": alignment,
         "monitor": {"prompts": 8, "test_prompts": 10, "examples_per_task": 20},
         **keys,
     }  # fmt: skip

@@ -108,6 +108,76 @@ def test_a_run_made_from_other_rewards_is_not_gone_on_with(tiny_base: Path, tmp_
         carried_out(raw, tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("method", ["ppo", "grpo", "rloo", "reinforce", "rejection"])
+def test_a_method_that_samples_its_answers_goes_from_recipe_to_report(
+    tiny_base: Path, tmp_path: Path, method: str
+) -> None:
+    done = carried_out(on_policy(tiny_base, tmp_path, method), tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["win_rate"]["judge"] == "gold"
+    assert report["gold_reward"]["n"] == report["proxy_reward"]["n"] == 10
+    assert {"score", "n", "ci95", "start", "gain"} <= report["proxy_reward"].keys()
+    assert [point["step"] for point in report["points"]] == [0, 2, 4]
+    assert report["points"][2]["kl"] > 0
+    assert "Answers sampled" in report["trained_on"]
+    assert load(done.model).architecture == "causal"
+    assert not [name for name in load_file(done.model / "model.safetensors") if "value" in name or "average" in name]
+
+
+def test_ppo_that_was_stopped_ends_as_one_that_was_not(tiny_base: Path, tmp_path: Path) -> None:
+    raw = on_policy(tiny_base, tmp_path)
+    carried_out(raw, tmp_path / "whole")
+
+    def stop(row: Any) -> None:
+        if row.get("step") == 3 and "loss" in row:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(raw, tmp_path / "parts", follow=stop)
+    carried_out(raw, tmp_path / "parts", resume=True)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    whole, parts = (json.loads((tmp_path / run / "report.json").read_text()) for run in ("whole", "parts"))
+    for key in ("verdict", "points", "win_rate", "gold_reward", "proxy_reward", "kl", "samples", "alarms"):
+        assert whole[key] == parts[key]
+
+
+def test_ppo_learns_what_it_is_rewarded_for(tiny_base: Path, tmp_path: Path) -> None:
+    """Answers of this letter alone: the proxy rises clearly on prompts that chose nothing."""
+    raw = on_policy(tiny_base, tmp_path)
+    (tmp_path / "own.py").write_text(
+        "def letter(prompts, completions):\n    return [text.count('a') / 8 for text in completions]\n"
+    )
+    raw |= {"rewards": [{"python": f"{tmp_path / 'own.py'}:letter", "name": "letter"}], "gold": []}
+    raw["alignment"] |= {
+        "max_steps": 60, "prompts_per_rollout": 32, "minibatches": 1, "evaluate_every": 30, "learning_rate": 5e-3,
+        "beta": 0.001, "missing_end_penalty": 0.0,
+    }  # fmt: skip
+    raw["monitor"] |= {"test_prompts": 12}
+    report: Any = carried_out(raw, tmp_path / "run").report
+    assert report["proxy_reward"]["gain"]["ci95"][0] > 0
+    assert report["win_rate"]["ci95"][0] > 0.5
+    assert report["win_rate"]["judge"] == "proxy"
+    assert "what it was trained by is also what judged it" in report["verdict"]
+    assert any("over-optimisation would not" in note for note in report["notes"])
+
+
+def test_best_of_n_trains_nothing_and_says_what_choosing_is_worth(tiny_base: Path, tmp_path: Path) -> None:
+    done = carried_out(on_policy(tiny_base, tmp_path, "best-of-n"), tmp_path / "run")
+    report: Any = done.report
+    assert done.training is None
+    assert not done.model.exists()
+    assert [point["step"] for point in report["points"]] == [1, 2, 4, 8]
+    assert report["points"][3]["kl"] == pytest.approx(math.log(8) - 7 / 8)
+    assert report["unit"] == "n"
+    assert f"n = {report['recommended']['step']}" in report["recommended"]["why"]
+    assert "Nothing was trained" in " ".join(report["notes"])
+    refused(
+        {**on_policy(tiny_base, tmp_path, "best-of-n"), "evaluation": {"suites": ["pocket"]}},
+        tmp_path,
+        "evaluation.suites ask what training changed",
+    )
+
+
 # --- refused before anything is written ------------------------------------------------------------------------------
 
 

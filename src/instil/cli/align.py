@@ -69,4 +69,5 @@ def align(
 
     command = shlex.join(["instil", *sys.argv[1:]])
     result = run(resolved, out, resume=resume, watch=progress, command=command, strict=strict)
-    typer.echo(f"talk to it: instil chat {result.out}")
+    if result.training is not None:
+        typer.echo(f"talk to it: instil chat {result.out}")

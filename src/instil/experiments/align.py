@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from instil.evaluation.results import SuiteResult
+from instil.experiments.align_best_of_n import Sampled, sampled
+from instil.experiments.align_best_of_n import points_of as best_of_n_points
 from instil.experiments.align_card import align_card
 from instil.experiments.align_prepare import AlignPrepared, Given, prepare_align
 from instil.experiments.align_recipe import AlignRecipe
-from instil.experiments.align_report import align_report, ordered_score
+from instil.experiments.align_report import align_report, ordered_score, points_of, recommended
 from instil.experiments.align_training import aside, held_out_rankings, train_aligned
 from instil.experiments.measure import Watch, measure, unwatched
-from instil.experiments.monitor import Monitor
+from instil.experiments.monitor import Monitor, Written
 from instil.experiments.report import how_made
 from instil.mixtures.rankings import Rankings
 from instil.models.loading import LoadedModel, model_fingerprint, save
@@ -34,6 +36,7 @@ from instil.reports.align import render_align
 from instil.reports.align_report import AlignReport
 from instil.reports.align_verdict import align_verdict
 from instil.runs import RunFolder, write_json, write_text
+from instil.tuning.best_of_n import best_of_n_kl
 from instil.tuning.distributed import World, joined, open_run
 from instil.tuning.loop import CHANGEABLE, TrainResult
 from instil.tuning.loop_spec import piece_tokens
@@ -57,13 +60,14 @@ class AlignResult:
     """What a run gave."""
 
     out: Path
-    training: TrainResult
+    training: TrainResult | None
+    """None for best-of-n, which trains nothing."""
     report: AlignReport | None
     """None in processes beside the first."""
 
     @property
     def model(self) -> Path:
-        """The aligned model's folder."""
+        """The aligned model's folder; best-of-n leaves none."""
         return self.out / "model"
 
 
@@ -124,6 +128,8 @@ def align(
         if follow is not None:
             run.followers.append(follow)
         with run:
+            if not recipe.way.trains:
+                return _best_of_n(prepared, run, world, watch=watch, command=command, begun=begun)
             return _carry_out(
                 prepared, run, world, show_progress=show_progress, watch=watch, command=command, begun=begun
             )
@@ -173,7 +179,8 @@ def _carry_out(
     with _timing(phases, "aligned"):
         after = _asked(prepared, aligned, run, "aligned", watch)
         answered = tested.answered("test-aligned", aligned)
-    report = align_report(prepared, run, training, tested, answers, answered, before, after)
+    points = points_of(run)
+    report = align_report(prepared, run, training, tested, answers, answered, points=points, before=before, after=after)
     if accuracy is not None:
         report["ordered"] = ordered_score(accuracy)
         report["verdict"] = align_verdict(report)
@@ -184,6 +191,55 @@ def _carry_out(
     run.say(report["verdict"])
     run.say(f"the report is {out / 'report.html'}")
     return AlignResult(out, training, report)
+
+
+def _best_of_n(
+    prepared: AlignPrepared, run: RunFolder, world: World, *, watch: Watch, command: str, begun: float
+) -> AlignResult:
+    """What choosing among several answers of the start is worth; no weight is moved."""
+    recipe, start, out = prepared.recipe, prepared.start, run.path
+    if not world.is_first:
+        return AlignResult(out, None, None)
+    phases: dict[str, float] = {}
+    watched, tested = _monitors(prepared, start, run)
+    with _timing(phases, "start"):
+        watched.begin(start)
+        answers = tested.answered("test-start", start)
+    with _timing(phases, "sampling"):
+        shown = [_sampled(prepared, one, watch) for one in (watched, tested)]
+    budget = recipe.monitor.kl_budget
+    points = best_of_n_points(
+        shown[0],
+        watched.start,
+        n=recipe.alignment.completions_per_prompt,  # type: ignore[attr-defined]  # of a BestOfNSpec
+        judged_by=watched.judged_by,
+        kl_budget=budget,
+    )
+    best = recommended(points, judged_by=watched.judged_by, kl_budget=budget, unit="n")
+    n = 1 if best is None else best["step"]
+    chosen = [one.best(n) or Written("", (), False, 0.0, 0.0, 0) for one in shown[1]]
+    write_json(out / "monitor" / "test-aligned.json", {"n": n, "answers": [one.row() for one in chosen]})
+    report = align_report(prepared, run, None, tested, answers, chosen, points=points)
+    report["kl"] = {"score": best_of_n_kl(n), "n": len(chosen), "ci95": [0.0, best_of_n_kl(n)]}
+    report["verdict"] = align_verdict(report)
+    report["seconds"] = round(time.monotonic() - begun, 1)
+    report["made"] = how_made(recipe, out, phases, command)
+    write_report(report, out)
+    run.say(report["verdict"])
+    run.say(f"the report is {out / 'report.html'}")
+    return AlignResult(out, None, report)
+
+
+def _sampled(prepared: AlignPrepared, monitor: Monitor, watch: Watch) -> list[Sampled]:
+    total, done = len(monitor.prompts), 0
+    with watch("sampling answers") as advance:
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            advance(done, total)
+
+        return sampled(prepared, monitor, monitor.prompts, count)
 
 
 def write_report(report: AlignReport, out: Path) -> None:

@@ -123,6 +123,8 @@ class AlignRecipe(Section):
                 f"alignment.minibatches is {minibatches} and alignment.prompts_per_rollout {prompts}: some steps would "
                 "have nothing to learn from"
             )
+        if self.evaluation.suites and not way.trains:
+            raise ValueError(f"evaluation.suites ask what training changed, and {method} changes nothing")
         if self.alignment.keep_best is not None and not way.trains:
             raise ValueError(f"alignment.keep_best chooses weights, and {method} trains none")
         return self

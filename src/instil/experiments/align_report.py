@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,27 +34,30 @@ _SAMPLES = 8
 def align_report(
     prepared: AlignPrepared,
     run: RunFolder,
-    training: TrainResult,
+    training: TrainResult | None,
     tested: Monitor,
     start: Sequence[Written],
     aligned: Sequence[Written],
-    before: Sequence[SuiteResult],
-    after: Sequence[SuiteResult],
+    *,
+    points: Sequence[Mapping[str, Any]],
+    before: Sequence[SuiteResult] = (),
+    after: Sequence[SuiteResult] = (),
 ) -> AlignReport:
     """All that the page shows but for how it was made.
 
     Args:
         prepared: what the run was made from.
         run: its folder.
-        training: how it went.
+        training: how it went; None where nothing is trained, and the best of several answers is given.
         tested: what asked the test prompts.
         start: the start's answers to them.
         aligned: the aligned model's.
+        points: the figures of every evaluation, in order.
         before: what the start made of the suites.
         after: what the aligned model made of them.
     """
     recipe, loaded = prepared.recipe, prepared.start
-    points = points_of(run)
+    unit: Literal["step", "n"] = "step" if training is not None else "n"
     found: AlignReport = {
         "name": recipe.name,
         "method": recipe.method,
@@ -62,18 +65,20 @@ def align_report(
         "model": f"{recipe.model.path}, {in_short(loaded.parameters)} parameters, {loaded.architecture}",
         "kl": scored(average([one.kl for one in aligned])),
         "kl_budget": recipe.monitor.kl_budget,
-        "chosen_step": training.steps if training.best_step is None else training.best_step,
-        "ended_early": training.ended_early,
+        "unit": unit,
         "points": points,
         "spread": {name: spread for name in ("proxy", "gold") if (spread := _spread(tested, name, start))},
         "alarms": alarms_of(run.path),  # type: ignore[typeddict-item]  # as `Alarm.row` wrote them
         "suites": tables(before, after),
         "samples": samples(prepared, start, aligned),
-        "trained_on": trained_on(prepared, run, training),
+        "trained_on": {} if training is None else trained_on(prepared, run, training),
         "loss_curve": loss_curve(run.path),
         "notes": notes(prepared, training, start, aligned),
         "seconds": 0.0,
     }
+    if training is not None:
+        found["chosen_step"] = training.steps if training.best_step is None else training.best_step
+        found["ended_early"] = training.ended_early
     if tested.judged_by:
         sides = [[getattr(one, tested.judged_by) for one in side] for side in (start, aligned)]
         wins = scored(win_rate(*sides))
@@ -82,7 +87,8 @@ def align_report(
         found["proxy_reward"] = rewarded([one.proxy for one in start], [one.proxy for one in aligned])
     if tested.gold is not None:
         found["gold_reward"] = rewarded([one.gold for one in start], [one.gold for one in aligned])
-    if (best := recommended(points, judged_by=tested.judged_by, kl_budget=recipe.monitor.kl_budget)) is not None:
+    best = recommended(points, judged_by=tested.judged_by, kl_budget=recipe.monitor.kl_budget, unit=unit)
+    if best is not None:
         found["recommended"] = best
     if isinstance(prepared.asked, MixturePrompts):
         found["sources"] = source_rows(prepared.asked.mixture)
@@ -95,14 +101,18 @@ def points_of(run: RunFolder) -> list[dict[str, Any]]:
     return [{"step": row["step"], **row["evaluation"]} for row in read_metrics(run.path) if "evaluation" in row]
 
 
-def recommended(points: Sequence[Mapping[str, Any]], *, judged_by: str, kl_budget: float | None) -> Recommended | None:
+def recommended(
+    points: Sequence[Mapping[str, Any]], *, judged_by: str, kl_budget: float | None, unit: str = "step"
+) -> Recommended | None:
     """The step whose weights to take: the best score; None where there is none.
 
     Args:
         points: the figures of every evaluation.
         judged_by: `gold`, `proxy`, or nothing, where held-out rankings decide.
         kl_budget: how far the policy may go.
+        unit: what `step` counts: steps, or the n of best-of-n.
     """
+    called = {"step": "Step {:,}", "n": "n = {:,}"}[unit]
     scored_points = [point for point in points if isinstance(point.get(SCORE), (int, float))]
     if not scored_points:
         return None
@@ -111,13 +121,14 @@ def recommended(points: Sequence[Mapping[str, Any]], *, judged_by: str, kl_budge
     distance = "" if best.get("kl") is None else f", {best['kl']:.3g} nats from the reference"
     if distance and kl_budget is not None:
         distance += f" and within the budget of {kl_budget:g}"
-    why = f"Step {best['step']:,} is recommended: {by} is best there ({best[SCORE]:.3g}){distance}."
+    why = f"{called.format(best['step'])} is recommended: {by} is best there ({best[SCORE]:.3g}){distance}."
     last = points[-1]
     if best is scored_points[0] and best["step"] == 0 and len(points) > 1:
         why += " That is the start: nothing that was learned was better."
     elif last["step"] > best["step"] and judged_by and last.get(f"{judged_by}_reward") is not None:
         change = last[f"{judged_by}_reward"] - best[f"{judged_by}_reward"]
-        why += f" By step {last['step']:,} it had {'fallen' if change < 0 else 'risen'} by {abs(change):.3g}"
+        turned = "fallen" if change < 0 else "risen"
+        why += f" By {called.format(last['step']).lower()} it had {turned} by {abs(change):.3g}"
         beyond = kl_budget is not None and last.get("kl") is not None and last["kl"] > kl_budget
         why += f", {last['kl']:.3g} nats away." if beyond else "."
     return {"step": int(best["step"]), "kl": best.get("kl"), "why": why}
@@ -191,12 +202,17 @@ def trained_on(prepared: AlignPrepared, run: RunFolder, training: TrainResult) -
 
 
 def notes(
-    prepared: AlignPrepared, training: TrainResult, start: Sequence[Written], aligned: Sequence[Written]
+    prepared: AlignPrepared, training: TrainResult | None, start: Sequence[Written], aligned: Sequence[Written]
 ) -> list[str]:
     """What a reader must know before believing the numbers."""
     recipe = prepared.recipe
     said = ["One run, one seed: the intervals cover other prompts, not other runs."]
-    if training.best_step is not None:
+    if training is None:
+        said.append(
+            "Nothing was trained: of several answers the best by the proxy reward is given. The KL is a bound, and "
+            "every answer costs as many as are sampled."
+        )
+    elif training.best_step is not None:
         by = "gold reward" if prepared.gold else "proxy reward" if prepared.proxy else "order of held-out rankings"
         said.append(
             f"The weights are those of step {training.best_step:,}, chosen by {by} on {len(prepared.watched):,} "

@@ -24,8 +24,11 @@ def render_align(report: AlignReport) -> str:
     """The report as one self-contained HTML page."""
     points, spread = report.get("points", ()), report.get("spread", {})
     recommended = report["recommended"]["step"] if "recommended" in report else None
+    unit = report.get("unit", "step")
     title = "Reward against distance from the start"
-    picture = over_optimisation(points, spread, recommended=recommended, name="over-optimisation", title=title)
+    picture = over_optimisation(
+        points, spread, recommended=recommended, name="over-optimisation", title=title, unit=unit
+    )
     figures = [picture] if picture else []
     control = report.get("over_optimised")
     if control:
@@ -33,8 +36,8 @@ def render_align(report: AlignReport) -> str:
         if beside:
             figures.append({**beside, "caption": control.get("text", beside["caption"])})
     curves = [
-        *reward_curves(points, recommended=recommended),
-        *other_curves(points, recommended=recommended, kl_budget=report.get("kl_budget")),
+        *reward_curves(points, recommended=recommended, unit=unit),
+        *other_curves(points, recommended=recommended, kl_budget=report.get("kl_budget"), unit=unit),
     ]
     return render(
         "align.html",
@@ -45,6 +48,7 @@ def render_align(report: AlignReport) -> str:
         figures=[shown(figure) for figure in figures],
         curves=[shown(figure) for figure in curves],
         asked=_asked(points),
+        unit=unit,
         suites=[
             suite_section(table, called={"base": "start", "tuned": "aligned"}) for table in report.get("suites", ())
         ],

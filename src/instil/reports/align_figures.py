@@ -38,7 +38,13 @@ _REWARDS = (("proxy", "proxy reward: what is learned by", "base"), ("gold", "gol
 
 
 def over_optimisation(
-    points: Sequence[Mapping[str, Any]], spread: Mapping[str, float], *, recommended: int | None, name: str, title: str
+    points: Sequence[Mapping[str, Any]],
+    spread: Mapping[str, float],
+    *,
+    recommended: int | None,
+    name: str,
+    title: str,
+    unit: str = "step",
 ) -> Lines | None:
     """Gold and proxy against sqrt(KL); None where fewer than two evaluations have both a reward and a KL.
 
@@ -48,10 +54,11 @@ def over_optimisation(
         recommended: the step to mark.
         name: of the figure.
         title: above it.
+        unit: what `step` counts.
     """
     series: list[Series] = []
     for reward, label, style in _REWARDS:
-        made = _gains(points, reward, spread.get(reward) or 1.0)
+        made = _gains(points, reward, spread.get(reward) or 1.0, unit)
         if len(made) > 1:
             series.append({"name": label, "style": style, "points": made})
     if not series:
@@ -72,26 +79,23 @@ def over_optimisation(
         "series": series,
     }
     if at is not None:
-        figure["references"] = [{"label": f"recommended: step {recommended:,}", "x": at}]
+        figure["references"] = [{"label": f"recommended: {unit} {recommended:,}", "x": at}]
     return figure
 
 
-def _gains(points: Sequence[Mapping[str, Any]], reward: str, unit: float) -> list[Point]:
-    key, made = f"{reward}_reward", []
+def _gains(points: Sequence[Mapping[str, Any]], reward: str, size: float, unit: str) -> list[Point]:
+    key = f"{reward}_reward"
+    made: list[Point] = []
     start = next((point[key] for point in points if is_number(point.get(key))), 0.0)
     for point in points:
         place = _root(point)
         if place is None or not is_number(point.get(key)):
             continue
-        ends = {
-            end: (point[f"{reward}_{end}"] - start) / unit
-            for end in ("low", "high")
-            if is_number(point.get(f"{reward}_{end}"))
-        }
-        value = point[key]
-        made.append(
-            Point(x=place, y=(value - start) / unit, note=f"Step {point['step']:,}, reward {value:.4g}", **ends)  # type: ignore[typeddict-item]
-        )
+        note = f"{unit.capitalize()} {point['step']:,}, reward {point[key]:.4g}"
+        made.append(Point(x=place, y=(point[key] - start) / size, note=note))
+        low, high = (point.get(f"{reward}_{end}") for end in ("low", "high"))
+        if is_number(low) and is_number(high):
+            made[-1] |= {"low": (low - start) / size, "high": (high - start) / size}  # type: ignore[operator]  # numbers
     return made
 
 
@@ -100,22 +104,22 @@ def _root(point: Mapping[str, Any]) -> float | None:
     return math.sqrt(max(0.0, float(kl))) if is_number(kl) else None  # type: ignore[arg-type]  # just asked
 
 
-def reward_curves(points: Sequence[Mapping[str, Any]], *, recommended: int | None) -> list[Lines]:
+def reward_curves(points: Sequence[Mapping[str, Any]], *, recommended: int | None, unit: str = "step") -> list[Lines]:
     """Proxy and gold reward by step, each on its own scale."""
     return [
         made
         for reward, label, style in _REWARDS
-        if (made := _by_step(points, f"{reward}_reward", label, False, style, recommended)) is not None
+        if (made := _by_step(points, f"{reward}_reward", label, False, style, recommended, unit)) is not None
     ]
 
 
 def other_curves(
-    points: Sequence[Mapping[str, Any]], *, recommended: int | None, kl_budget: float | None
+    points: Sequence[Mapping[str, Any]], *, recommended: int | None, kl_budget: float | None, unit: str = "step"
 ) -> list[Lines]:
     """Everything else that is watched, by step."""
     made = []
     for key, label, share in _CURVES:
-        figure = _by_step(points, key, label, share, "tuned", recommended)
+        figure = _by_step(points, key, label, share, "tuned", recommended, unit)
         if figure is None:
             continue
         if key == "kl" and is_number(kl_budget):
@@ -127,7 +131,13 @@ def other_curves(
 
 
 def _by_step(
-    points: Sequence[Mapping[str, Any]], key: str, label: str, share: bool, style: str, recommended: int | None
+    points: Sequence[Mapping[str, Any]],
+    key: str,
+    label: str,
+    share: bool,
+    style: str,
+    recommended: int | None,
+    unit: str,
 ) -> Lines | None:
     ends = _ENDS.get(key)
     there = [point for point in points if key in point]
@@ -146,7 +156,7 @@ def _by_step(
         "name": key.replace("_", "-"),
         "title": label,
         "caption": "",
-        "x": {"label": "step"},
+        "x": {"label": unit},
         "y": {"label": "", "percent": share},
         "series": [{"name": label, "style": style, "points": made}],
     }

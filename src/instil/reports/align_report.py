@@ -94,6 +94,8 @@ class AlignReport(TypedDict):
     kl: NotRequired[Score]
     kl_budget: NotRequired[float | None]
     recommended: NotRequired[Recommended]
+    unit: NotRequired[Literal["step", "n"]]
+    """What `step` counts in `points` and `recommended`: optimizer steps, or the answers that best-of-n chooses from."""
     chosen_step: NotRequired[int]
     """The step whose weights the model has."""
     ended_early: NotRequired[bool]
