@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instil.tuning.advantages import adapted, gae, group_advantages, running, token_rewards, whitened
+from instil.tuning.advantages import adapted, gae, group_advantages, running, scaled, token_rewards, whitened
 
 F64 = torch.float64
 SHARES = st.floats(0.0, 1.0)
@@ -86,10 +86,26 @@ def test_whitened_values_have_mean_0_and_variance_1_where_tokens_stand(seed: int
     assert float(white[mask].mean()) == pytest.approx(0.0, abs=1e-6)
     assert float(white[mask].var(correction=0)) == pytest.approx(1.0, rel=1e-3)
     assert not white[~mask].any()
-    kept = whitened(values * scale + shift, mask, shift=False)
-    mean = (values * scale + shift)[mask].mean()
-    assert float(kept[mask].mean()) == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
-    assert torch.allclose(kept[mask] - mean, white[mask])
+
+
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100.0), shift=st.floats(-10.0, 10.0))
+def test_scaled_rewards_keep_their_proportions_so_that_no_token_is_paid_for_itself(
+    seed: int, scale: float, shift: float
+) -> None:
+    values, _, mask = _answers(seed)
+    rewards = torch.where(mask, values * scale + shift, torch.zeros_like(values))
+    found, deviation = scaled(rewards, mask), rewards[mask].std(correction=0)
+    assert torch.allclose(found * deviation, rewards, rtol=1e-9, atol=1e-9) or deviation < 1e-8
+    # of answers with one reward, whatever their length, none is worth more than another
+    last = torch.zeros_like(values).scatter(1, mask.sum(1, keepdim=True) - 1, 2.0)
+    sums = scaled(last, mask).sum(1)
+    assert torch.allclose(sums, sums[0].expand_as(sums))
+
+
+def test_rewards_that_are_all_equal_stay_as_they_are() -> None:
+    mask = torch.tensor([[True, True], [True, False]])
+    assert scaled(torch.full((2, 2), 3.0), mask).tolist() == [[3.0, 3.0], [3.0, 0.0]]
+    assert scaled(torch.full((2, 2), 3.0), torch.zeros_like(mask)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_a_single_value_or_none_is_whitened_to_nothing() -> None:

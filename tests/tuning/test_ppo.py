@@ -108,7 +108,7 @@ def _rollout(seed: int = 0, *, samples: int = 2, groups: int = 3, bad: tuple[int
 @pytest.mark.parametrize("bad", [(), (3,)])
 def test_what_a_rollout_teaches_against_a_slow_reference(whiten: bool, bad: tuple[int, ...]) -> None:
     """Reward with the last token, KL with every one, whitening, GAE, whitening; groups without a reward left out."""
-    spec = PpoSpec(beta=9.0, lam=0.9, gamma=0.97, missing_end_penalty=0.7, whiten_rewards=whiten,
+    spec = PpoSpec(beta=9.0, lam=0.9, gamma=0.97, missing_end_penalty=0.7, scale_rewards=whiten,
                    whiten_advantages=whiten)  # fmt: skip
     rollout = _rollout(4, bad=bad)
     learned = Ppo(spec).learned(rollout)
@@ -125,10 +125,10 @@ def test_what_a_rollout_teaches_against_a_slow_reference(whiten: bool, bad: tupl
         if t == rollout.sizes[n] - 1:
             rewards[n, t] += rollout.rewards[n] - (0.0 if rollout.finished[n] else 0.7)
         values[n, t] = float(rollout.values[place])
-    if whiten:  # the mean stays
+    if whiten:
         mean = sum(rewards.values()) / len(rewards)
-        spread = math.sqrt(sum((value - mean) ** 2 for value in rewards.values()) / len(rewards) + 1e-8)
-        rewards = {place: (value - mean) / spread + mean for place, value in rewards.items()}
+        spread = math.sqrt(sum((value - mean) ** 2 for value in rewards.values()) / len(rewards))
+        rewards = {place: value / spread for place, value in rewards.items()}
     advantages: dict[tuple[int, int], float] = {}
     for n, t in reversed(list(rewards)):
         delta = rewards[n, t] + 0.97 * values.get((n, t + 1), 0.0) - values[n, t]
@@ -228,4 +228,4 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert isinstance(spec, PpoSpec)
     said = (spec.beta, spec.clip, spec.value_clip, spec.gamma, spec.lam, spec.inner_epochs, spec.minibatches)
     assert said == (0.02, 0.2, 0.2, 1.0, 0.95, 1, 8)
-    assert spec.whiten_rewards and spec.whiten_advantages and spec.temperature == 1.0
+    assert (spec.scale_rewards, spec.whiten_advantages, spec.temperature) == (True, True, 1.0)

@@ -60,20 +60,27 @@ def gae(rewards_NT: Tensor, values_NT: Tensor, mask_NT: Tensor, *, gamma: float,
     return advantages_NT, returns_NT
 
 
-def whitened(values_NT: Tensor, mask_NT: Tensor, *, shift: bool = True) -> Tensor:
-    """Values of mean 0 and variance 1 over all that stand; with `shift=False` the mean is kept. 0 elsewhere.
-
-    A single value has no variance and is only shifted.
-    """
+def whitened(values_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Values of mean 0 and variance 1 over all that stand, 0 elsewhere; a single one is only shifted."""
     chosen = values_NT[mask_NT]
     if chosen.numel() == 0:
         return torch.zeros_like(values_NT)
-    mean = chosen.mean()
-    variance = chosen.var(correction=0) if chosen.numel() > 1 else torch.ones_like(mean)
-    white_NT = (values_NT - mean) * torch.rsqrt(variance + _STILL)
-    if not shift:
-        white_NT = white_NT + mean
+    variance = chosen.var(correction=0) if chosen.numel() > 1 else torch.ones_like(chosen[0])
+    white_NT = (values_NT - chosen.mean()) * torch.rsqrt(variance + _STILL)
     return torch.where(mask_NT, white_NT, torch.zeros_like(white_NT))
+
+
+def scaled(values_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Values divided by the deviation of all that stand, 0 elsewhere; as they are where that is 0.
+
+    Rewards are scaled and not whitened: the published code takes the mean off, divides, and adds the mean back (Ziegler
+    et al. 2019), which gives every token a constant. Where answers differ in length that constant pays for tokens, or
+    fines them, and moves the optimum.
+    """
+    chosen = values_NT[mask_NT]
+    deviation = chosen.std(correction=0) if chosen.numel() else values_NT.new_zeros(())
+    scaled_NT = values_NT / deviation if float(deviation) > _STILL else values_NT
+    return torch.where(mask_NT, scaled_NT, torch.zeros_like(scaled_NT))
 
 
 def group_advantages(rewards_GS: Tensor, *, estimator: Estimator, scaled: bool = True) -> Tensor:

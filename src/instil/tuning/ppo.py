@@ -9,12 +9,13 @@
                 cross entropy of what it learned before, summed into the same gradient
 
     beta is fixed (0.02), or led to a target by Ziegler's controller. There is no discount, one inner epoch, and the
-    entropy has no bonus. Rewards are divided by their deviation in the rollout (their mean stays), KL included, so that
-    the optimum stays where it is: pi*(y|x) ~ reference(y|x) exp(r(x, y) / beta).
+    entropy has no bonus. Rewards are divided by their deviation in the rollout, KL included, so that the optimum stays
+    where it is: pi*(y|x) ~ reference(y|x) exp(r(x, y) / beta).
 
 What differs from the paper, and why: no dropout, so that ratios are 1 at the first update; an answer without an end
 token is penalised (`missing_end_penalty`), which the paper leaves open; several answers of a prompt may be sampled
-(`completions_per_prompt`), which then share it in memory; policy and value network have one learning rate.
+(`completions_per_prompt`), which then share it in memory; policy and value network have one learning rate; rewards are
+scaled where the published code whitens them and adds the mean back, which pays or fines every token.
 
 Shape legend: N answers, T tokens of the longest, K tokens of all answers or of those in a rectangle.
 """
@@ -29,7 +30,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from instil.tuning.advantages import adapted, gae, token_rewards, whitened
+from instil.tuning.advantages import adapted, gae, scaled, token_rewards, whitened
 from instil.tuning.policy_losses import Normalise, importance, k3, policy_loss, value_loss
 from instil.tuning.policy_method import Learned, PolicyItem, Said
 from instil.tuning.policy_spec import PolicySpec
@@ -59,7 +60,7 @@ class PpoSpec(PolicySpec):
     """Discount a token."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """lambda of the advantage estimates: 1 trusts what came of an answer alone, 0 the value network alone."""
-    whiten_rewards: bool = True
+    scale_rewards: bool = True
     """Whether rewards of tokens, KL included, are divided by their deviation in the rollout."""
     whiten_advantages: bool = True
     """Whether advantages have mean 0 and variance 1 in the rollout."""
@@ -112,8 +113,8 @@ class Ppo:
         kl_NT = rollout.padded(rollout.policy - rollout.reference)
         values_NT = rollout.padded(rollout.values)
         rewards_NT = token_rewards(self.scores(rollout), kl_NT, rollout.mask, beta=rollout.state["beta"])
-        if spec.whiten_rewards:
-            rewards_NT = whitened(rewards_NT, mask_NT, shift=False)
+        if spec.scale_rewards:
+            rewards_NT = scaled(rewards_NT, mask_NT)
         advantages_NT, returns_NT = gae(rewards_NT, values_NT, mask_NT, gamma=spec.gamma, lam=spec.lam)
         if spec.whiten_advantages:
             advantages_NT = whitened(advantages_NT, mask_NT)
