@@ -81,8 +81,10 @@ def test_the_pocket_is_found_by_name_and_imported_by_nothing_below(repository: P
 
 
 def test_every_recipe_that_ships_is_valid(repository: Path) -> None:
+    from instil.experiments.align_recipe import read_align_recipe
     from instil.experiments.pretrain import read_pretrain_recipe
     from instil.experiments.recipe import read_recipe
+    from instil.experiments.reward_recipe import read_reward_recipe
 
     recipes = sorted((repository / "recipes").glob("*.yaml"))
     assert recipes
@@ -91,6 +93,10 @@ def test_every_recipe_that_ships_is_valid(repository: Path) -> None:
         if "\nmixture:" in text:
             # A published mixture names no model: that is the user's.
             read_recipe(path, [] if "\nmodel:" in text else ["model=pocket"])
+        elif "\nmethod:" in text:
+            read_align_recipe(path)
+        elif "\nrankings:" in text:
+            read_reward_recipe(path)
         else:  # `instil pretrain` reads documents, not prompts
             read_pretrain_recipe(path, [])
 
