@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from tests.experiments.preferences import offline, on_policy
+from tests.models.tiny import build, wrap
+from tests.tiny_models import tiny_folder, tiny_loaded
 
 from instil.errors import InstilError
 from instil.experiments.align import AlignResult, align, finite
+from instil.experiments.align_prepare import prepare_align
 from instil.experiments.align_recipe import resolve_align
 from instil.experiments.align_report import recommended
-from instil.models.loading import load
-from instil.records import Prompt
+from instil.models.loading import load, save
+from instil.models.reward_head import attach_head
+from instil.records import Prompt, PromptFormat
 from instil.runs import read_metrics
+from instil.tuning.reward_model import load_reward, save_reward
 
 OFFLINE = ("dpo", "ipo", "kto")
 
@@ -65,8 +70,6 @@ def test_gold_judges_what_rankings_taught(tiny_base: Path, tmp_path: Path) -> No
 
 
 def test_watched_and_tested_prompts_are_trained_on_by_nobody_and_are_apart(tiny_base: Path, tmp_path: Path) -> None:
-    from instil.experiments.align_prepare import prepare_align
-
     prepared = prepare_align(resolve_align(offline(tiny_base, tmp_path)))
     assert prepared.rankings is not None
     trained = {ranking.messages for ranking in prepared.rankings.train}
@@ -161,6 +164,116 @@ def test_ppo_learns_what_it_is_rewarded_for(tiny_base: Path, tmp_path: Path) -> 
     assert any("over-optimisation would not" in note for note in report["notes"])
 
 
+def reward_model(folder: Path, kind: str, *, seed: int = 0) -> str:
+    """A random reward model of another kind, with a tokenizer of its own."""
+    loaded = tiny_loaded(kind)
+    attach_head(loaded, seed=seed)
+    save_reward(loaded, folder, card="random", details={"max_length": 128})
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_a_reward_model_with_another_tokenizer_reads_texts(tiny_base: Path, tmp_path: Path, kind: str) -> None:
+    """The policy speaks bytes, the reward model words: it judges what was written, not its ids."""
+    raw = on_policy(tiny_base, tmp_path)
+    raw["rewards"] = [{"model": reward_model(tmp_path / "reward", kind), "name": "model"}]
+    said: list[str] = []
+    report: Any = carried_out(raw, tmp_path / "run", say=said.append).report
+    assert [line for line in said if "the value network begins as the policy" in line]
+    judge = load_reward(tmp_path / "reward")
+    rows = json.loads((tmp_path / "run" / "monitor" / "test-aligned.json").read_text())["answers"]
+    prompts = prepare_align(resolve_align(raw)).tested
+    again = judge.rewards_of(
+        [prompt.conversation(PromptFormat()) for prompt in prompts], [[row["text"]] for row in rows]
+    )
+    assert [row["rewards"]["model"] for row in rows] == pytest.approx([value for (value,) in again], abs=1e-4)
+    assert report["proxy_reward"]["n"] == 10
+
+
+def test_an_ensemble_gives_the_worst_of_its_members(tiny_base: Path, tmp_path: Path) -> None:
+    members = [reward_model(tmp_path / f"reward-{seed}", "llama", seed=seed) for seed in range(3)]
+    raw = on_policy(tiny_base, tmp_path)
+    raw["rewards"] = [{"models": members, "combine": "worst", "name": "worst"}]
+    raw["gold"] = [{"model": member, "name": f"m{k}"} for k, member in enumerate(members)]
+    prepared = prepare_align(resolve_align(raw))
+    assert prepared.proxy is not None
+    assert prepared.gold is not None
+    texts = ["w1 w2", "w3", "w9 w8 w7"]
+    asked = (list(prepared.tested[:3]), texts, [(), (), ()], [True] * 3)
+    worst, each = prepared.proxy(*asked)[0], prepared.gold(*asked)[1]
+    assert worst == pytest.approx([min(values) for values in zip(*each.values(), strict=True)])
+    with pytest.raises(InstilError, match="names a model twice"):
+        prepare_align(resolve_align({**raw, "rewards": [{"models": [members[0], members[0]]}], "gold": []}))
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo", "dpo"])
+def test_an_encoder_decoder_is_aligned_too(tmp_path: Path, method: str) -> None:
+    base = tiny_folder(tmp_path / "t5", "t5")
+    make = offline if method == "dpo" else on_policy
+    report: Any = carried_out(make(base, tmp_path, method), tmp_path / "run").report
+    assert report["points"][0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert report["points"][-1]["kl"] > 0
+    assert load(tmp_path / "run").architecture == "seq2seq"
+
+
+@pytest.mark.parametrize("method", ["grpo", "dpo"])
+def test_an_adapter_is_kept_and_merged(tiny_base: Path, tmp_path: Path, method: str) -> None:
+    make = offline if method == "dpo" else on_policy
+    raw = make(tiny_base, tmp_path, method)
+    raw["alignment"] |= {"lora": {"rank": 2}, "learning_rate": 1e-2}
+    done = carried_out(raw, tmp_path / "run")
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+    report: Any = done.report
+    assert report["points"][-1]["kl"] > 0
+    assert load(done.model).parameters == load(tiny_base).parameters
+
+
+def test_a_reference_that_is_not_the_start_is_what_the_distance_is_measured_to(tiny_base: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    save(wrap(build("llama", seed=3)), other, card="another random model")
+    for make, method in ((offline, "dpo"), (on_policy, "ppo")):
+        raw = {**make(tiny_base, tmp_path, method), "reference": str(other)}
+        report: Any = carried_out(raw, tmp_path / method).report
+        assert report["points"][0]["kl"] > 0.1
+        assert any("which is not the start" in note for note in report["notes"])
+
+
+def test_suites_tell_the_alignment_tax(tiny_base: Path, tmp_path: Path, suite_file: Path) -> None:
+    raw = {**offline(tiny_base, tmp_path), "evaluation": {"suites": [str(suite_file)]}}
+    report: Any = carried_out(raw, tmp_path / "run").report
+    (table,) = report["suites"]
+    assert {"base", "tuned", "gain"} <= table["groups"][0].keys()
+    assert (tmp_path / "run" / "eval" / "start" / "sums" / "results.json").is_file()
+    assert (tmp_path / "run" / "eval" / "aligned" / "sums" / "results.json").is_file()
+
+
+def test_pre_training_text_or_demonstrations_are_mixed_in(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n\n".join(f"some plain text, number {k}" for k in range(30)))
+    raw = on_policy(tiny_base, tmp_path)
+    for name, ptx in (("text", str(tmp_path / "text.txt")), ("mixture", raw["prompts"])):
+        carried_out({**raw, "ptx": ptx}, tmp_path / name)
+        losses = [row.get("ptx_loss") for row in read_metrics(tmp_path / name) if "loss" in row]
+        assert len(losses) == 4
+        assert all(isinstance(loss, float) and loss > 0 for loss in losses)
+
+
+def test_answers_whose_reward_is_no_number_are_left_out_and_told(tiny_base: Path, tmp_path: Path) -> None:
+    raw = on_policy(tiny_base, tmp_path, "grpo")
+    (tmp_path / "own.py").write_text(
+        "def sometimes(prompts, completions):\n"
+        "    return [float('nan') if hash_of(t) % 3 == 0 else 1.0 for t in completions]\n"
+        "def hash_of(text):\n    return sum(map(ord, text))\n"
+    )
+    raw |= {"rewards": [{"python": f"{tmp_path / 'own.py'}:sometimes", "name": "sometimes"}], "gold": []}
+    said: list[str] = []
+    report: Any = carried_out(raw, tmp_path / "run", say=said.append).report
+    assert any(alarm["kind"] == "invalid" for alarm in report["alarms"])
+    assert any("alarm after step" in line for line in said)
+    assert "Answers left out" in report["trained_on"]
+    assert any("were not numbers" in note for note in report["notes"])
+    json.loads((tmp_path / "run" / "report.json").read_text())
+
+
 def test_best_of_n_trains_nothing_and_says_what_choosing_is_worth(tiny_base: Path, tmp_path: Path) -> None:
     done = carried_out(on_policy(tiny_base, tmp_path, "best-of-n"), tmp_path / "run")
     report: Any = done.report
@@ -230,15 +343,11 @@ def test_too_few_held_out_prompts_are_one_line(tiny_base: Path, tmp_path: Path) 
 
 
 def test_a_masked_model_writes_no_answers_to_align(tmp_path: Path) -> None:
-    from tests.tiny_models import tiny_folder
-
     base = tiny_folder(tmp_path / "bert", "bert")
     refused(offline(base, tmp_path), tmp_path, "a masked model writes no answers to align")
 
 
 def test_a_reference_with_another_tokenizer_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    from tests.tiny_models import tiny_folder
-
     other = tiny_folder(tmp_path / "other", "llama")
     refused({**offline(tiny_base, tmp_path), "reference": str(other)}, tmp_path, "has another tokenizer than the model")
 

@@ -185,6 +185,14 @@ def test_another_content_of_the_file_is_another_fingerprint(own: Path) -> None:
     assert FromFunction(f"{own}:short", name="short").fingerprint != before
 
 
+def test_a_file_is_read_as_it_is_and_nothing_is_left_beside_it(own: Path) -> None:
+    answers = batch((FRUIT, "apple"))
+    assert FromFunction(f"{own}:short", name="short")(answers) == [-5.0]
+    own.write_text(own.read_text().replace("-len(text)", "+len(text)"))  # of the same length, within the same second
+    assert FromFunction(f"{own}:short", name="short")(answers) == [5.0]
+    assert [path.name for path in own.parent.iterdir()] == ["own.py"]
+
+
 # --- models ----------------------------------------------------------------------------------------------------------
 
 

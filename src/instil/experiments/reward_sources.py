@@ -11,11 +11,13 @@ A number that is none (NaN) is no error here: whoever asks leaves such an answer
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any, Protocol
 
 from instil.errors import ModelError, RecipeError, RunError
@@ -204,13 +206,22 @@ def _function(place: str) -> tuple[Callable[..., Any], str]:
 def _file(path: Path) -> Any:
     if not path.is_file():
         raise RecipeError(f"no file at {path} to take a reward from", remedy="Give FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(f"instil_reward_{path.stem}", path.absolute())
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} cannot be read as Python", remedy="Give FILE.py:FUNCTION")
+    name = f"instil_reward_{path.stem}"
+    loader = _AsItIs(name, str(path.absolute()))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    loader.exec_module(module)
     return module
+
+
+class _AsItIs(importlib.machinery.SourceFileLoader):
+    """Reads the file itself: a cache would miss a change within a second, and lie beside somebody's file."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The file, compiled anew."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def reward_models(spec: RewardSourceSpec, *, device: str) -> Judging:
