@@ -18,6 +18,7 @@ from tests.tiny_models import tiny_folder
 from tests.tuning import killing
 from tests.tuning.killing import End, lived, survives_random_kills
 from tests.tuning.made_up_rankings import rankings
+from tests.tuning.processes import in_processes
 
 from instil.errors import DataError, InstilError, ModelError, RecipeError
 from instil.experiments.reward import RewardResult, dry_run, reward
@@ -407,3 +408,17 @@ def test_people_s_own_preferences_are_learned_from_at_the_smallest_scale(data_ro
     assert "agreement" not in result.report  # neither names who ranked
     said = load_reward(result.out).rewards_of([[Message("user", "Name a fruit.")]], [["An apple.", "No."]])
     assert np.isfinite(said).all()
+
+
+def test_two_processes_write_one_ensemble_that_says_what_one_process_says(
+    base: Path, ranked: Path, tmp_path: Path
+) -> None:
+    raw = raw_of(base, ranked, max_steps=6, tokens_per_batch=256)
+    alone = go(raw, tmp_path / "alone", "members=2")
+    assert in_processes(2, lambda world: go(raw, tmp_path / "two", "members=2", "tuning.parallel=fsdp")) == [0, 0]
+    for number, model in enumerate(alone.models):
+        other = tmp_path / "two" / f"reward-{number}"
+        assert torch.allclose(_head(model), _head(other / "model"), atol=1e-4)
+        ours, theirs = (json.loads((one / "rewards.json").read_text()) for one in (model.parent, other))
+        assert ours["held_out"] == [pytest.approx(row, abs=1e-2) for row in theirs["held_out"]]
+    assert (tmp_path / "two/report.json").is_file()
