@@ -1,10 +1,13 @@
 """The peer of `preferences.py`: TRL's trainers on the same rows. Runs in an environment of its own (`make bench-peer`).
 
-    python preference_peer.py dpo WORK ROWS THREADS NAME [NAME ...]     DPOTrainer   -> one JSON line a setting
-    {"name": "batch 8 x 8, reference first", "pairs": 320, "step_seconds": 41.0, "reference_pairs": 384, ...}
+    python preference_peer.py dpo WORK ROWS THREADS NAME [NAME ...]     -> one JSON line a setting
+    {"name": "batch 8 x 8, reference first", "units": 320, "step_seconds": 41.0, "before_units": 384, ...}
 
-One epoch, steps of 64 pairs as on the other side, in every setting. Where the reference is asked before the first step,
-its pass is timed apart; where it is asked within the steps, it is a part of them. The first step is not timed.
+    dpo DPOTrainer     reward RewardTrainer (pairs)     grpo GRPOTrainer     rloo RLOOTrainer
+
+One epoch over ROWS pairs (grpo, rloo: prompts); steps of as many units in every setting. Where the reference is asked
+before the first step, its pass is timed apart; where it is asked within the steps, it is a part of them. The first step
+is not timed.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +24,63 @@ os.environ["TOKENIZERS_PARALLELISM"] = "true"
 
 import torch
 from datasets import Dataset, disable_caching, disable_progress_bars
-from transformers import AutoTokenizer, LlamaForCausalLM, TrainerCallback
+from preference_shapes import ANSWERS, BETA, NEW_TOKENS, PER_STEP, judged
+from transformers import AutoTokenizer, LlamaForCausalLM, LlamaForSequenceClassification, TrainerCallback
 from transformers.utils import logging as transformers_logging
-from trl import DPOConfig, DPOTrainer
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    GRPOConfig,
+    GRPOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    RLOOConfig,
+    RLOOTrainer,
+)
 
-PAIRS_PER_STEP = 64
+#: Everything else is a trainer's own default.
+COMMON = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "num_train_epochs": 1,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": [],
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "constant",
+    "optim": "adamw_torch_fused",
+    "disable_tqdm": True,
+}
 
 
-def dpo_settings() -> dict[str, dict[str, Any]]:
+def settings(part: str) -> dict[str, dict[str, Any]]:
     """Every setting that is tried: the batches that a step is cut into, their order, when the reference is asked.
 
-    `padding_free` is there and does nothing in TRL 1.16 (it warns and pads), and rows cannot be grouped by length: the
-    sampler looks for a column that preferences do not have. So the rows are also given sorted by length, and read in
-    that order, which no run would do.
+    `padding_free` does nothing for DPO in TRL 1.16 (it warns and pads), and preferences cannot be grouped by length:
+    the sampler looks for a column that they do not have. So the rows are also given sorted by length, and read in that
+    order, which no run would do.
     """
+    units = PER_STEP[part].units
+
+    def cut(size: int) -> dict[str, Any]:
+        return {"per_device_train_batch_size": size, "gradient_accumulation_steps": units // size}
+
+    if part in ("grpo", "rloo"):
+        return {f"batch {size} x {units // size}": cut(size) for size in (8, 16, 32, 64)}
     orders = {"": "random", ", sorted by length": "sequential"}
-    when = {", reference first": True, "": False}
+    firsts = {", reference first": True, "": False} if part == "dpo" else {"": None}
+    if part == "reward":
+        orders = {"": "random"}  # all rows are of one length
     return {
-        f"batch {size} x {PAIRS_PER_STEP // size}{order}{first}": {
-            "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": PAIRS_PER_STEP // size,
-            "train_sampling_strategy": orders[order],
-            "precompute_ref_log_probs": when[first],
+        f"batch {size} x {units // size}{order}{first}": {
+            **cut(size),
+            "train_sampling_strategy": sampling,
+            **({} if at_first is None else {"precompute_ref_log_probs": at_first}),
         }
-        for first in when
-        for order in orders
-        for size in (4, 8, 16)
+        for first, at_first in firsts.items()
+        for order, sampling in orders.items()
+        for size in ((4, 8, 16) if part == "dpo" else (2, 4, 8, 16, 32))
     }
 
 
@@ -62,25 +95,47 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def dpo(name: str, work: Path, rows: int) -> dict[str, Any]:
-    """One epoch of DPO under one setting."""
-    read = [json.loads(line) for line in (work / "rows.jsonl").read_text("utf-8").splitlines()[:rows]]
+def letters(completions: list[str], **rest: object) -> list[float]:
+    """The reward of sampled answers."""
+    return [judged(text) for text in completions]
+
+
+def trainer_of(part: str, name: str, work: Path, rows: int, clock: Clock) -> Any:
+    """The trainer of a part, under one setting."""
+    given = {"output_dir": str(work / "peer"), **COMMON, **settings(part)[name]}
     tokenizer = AutoTokenizer.from_pretrained(work / "model")
-    sizes = [len(tokenizer(row["prompt"]).input_ids) for row in read]
-    data = Dataset.from_list(
-        [
-            {
-                "prompt": row["prompt"],
-                "chosen": f" {row['chosen']}",
-                "rejected": f" {row['rejected']}",
-                "length": size + max(len(tokenizer(row[side]).input_ids) for side in ("chosen", "rejected")),
-            }
-            for row, size in zip(read, sizes, strict=True)
-        ]
-    )
-    if "sorted" in name:
-        data = data.sort("length")
-    data = data.remove_columns("length")
+    shared = {"processing_class": tokenizer, "callbacks": [clock]}
+    if part in ("dpo", "reward"):
+        data = Dataset.from_list(_pairs(work, rows, tokenizer, ordered="sorted" in name))
+        if part == "dpo":
+            model = LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32)
+            return DPOTrainer(model, args=DPOConfig(beta=BETA[part], **given), train_dataset=data, **shared)
+        scored = LlamaForSequenceClassification.from_pretrained(work / "model", num_labels=1, dtype=torch.float32)
+        return RewardTrainer(scored, args=RewardConfig(**given), train_dataset=data, **shared)
+    lines = (work / "rows.jsonl").read_text("utf-8").splitlines()[:rows]
+    data = Dataset.from_list([{"prompt": json.loads(line)["prompt"]} for line in lines])
+    model = LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32)
+    sampled = {"num_generations": ANSWERS, "max_completion_length": NEW_TOKENS, "beta": BETA[part], **given}
+    if part == "grpo":
+        return GRPOTrainer(model, reward_funcs=letters, args=GRPOConfig(**sampled), train_dataset=data, **shared)
+    return RLOOTrainer(model, reward_funcs=letters, args=RLOOConfig(**sampled), train_dataset=data, **shared)
+
+
+def _pairs(work: Path, rows: int, tokenizer: Any, *, ordered: bool) -> list[dict[str, str]]:
+    pairs: list[dict[str, str]] = [
+        json.loads(line) for line in (work / "pairs.jsonl").read_text("utf-8").splitlines()[:rows]
+    ]
+    if not ordered:
+        return pairs
+
+    def length(pair: dict[str, str]) -> int:
+        return max(len(tokenizer(pair["prompt"] + pair[side]).input_ids) for side in ("chosen", "rejected"))
+
+    return sorted(pairs, key=length)
+
+
+def measure(part: str, name: str, work: Path, rows: int) -> dict[str, Any]:
+    """One epoch under one setting."""
     clock = Clock()
     asked: list[float] = []
     plain = DPOTrainer._precompute_ref_logps
@@ -93,48 +148,23 @@ def dpo(name: str, work: Path, rows: int) -> dict[str, Any]:
 
     DPOTrainer._precompute_ref_logps = timed
     try:
-        trainer = DPOTrainer(
-            model=LlamaForCausalLM.from_pretrained(work / "model", dtype=torch.float32),
-            args=DPOConfig(
-                **{
-                    "output_dir": str(work / "peer"),
-                    "use_cpu": True,
-                    "bf16": False,
-                    "gradient_checkpointing": False,
-                    "num_train_epochs": 1,
-                    "logging_steps": 1,
-                    "save_strategy": "no",
-                    "report_to": [],
-                    "learning_rate": 1e-4,
-                    "lr_scheduler_type": "constant",
-                    "optim": "adamw_torch_fused",
-                    "disable_tqdm": True,
-                    **dpo_settings()[name],
-                }
-            ),
-            train_dataset=data,
-            processing_class=tokenizer,
-            callbacks=[clock],
-        )
+        trainer = trainer_of(part, name, work, rows, clock)
         trainer.train()
     finally:
         DPOTrainer._precompute_ref_logps = plain
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    lengths = [row["completions/mean_length"] for row in trainer.state.log_history if "completions/mean_length" in row]
     return {
         "name": name,
-        "pairs": (len(clock.ends) - 1) * PAIRS_PER_STEP,
+        "units": (len(clock.ends) - 1) * PER_STEP[part].units,
         "step_seconds": clock.ends[-1] - clock.ends[0],
-        "reference_pairs": rows if asked else 0,
-        "reference_seconds": sum(asked),
-        "tokens": trainer._total_train_tokens,
+        "before_units": rows if asked else 0,
+        "before_seconds": sum(asked),
+        "tokens": getattr(trainer, "_total_train_tokens", None) or trainer.state.num_input_tokens_seen,
         "loss": sum(losses) / len(losses),
         "first_loss": losses[0],
+        "length": sum(lengths) / len(lengths) if lengths else 0.0,
     }
-
-
-PARTS: dict[str, tuple[Callable[[str, Path, int], dict[str, Any]], Callable[[], dict[str, dict[str, Any]]]]] = {
-    "dpo": (dpo, dpo_settings),
-}
 
 
 def main() -> None:
@@ -146,9 +176,8 @@ def main() -> None:
     disable_caching()  # what was prepared for one setting is prepared again for the next
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the libraries print goes to standard error
-    measure, settings = PARTS[part]
-    for name in names or settings():
-        print(json.dumps(measure(name, Path(work), int(rows))), file=out, flush=True)
+    for name in names or settings(part):
+        print(json.dumps(measure(part, name, Path(work), int(rows))), file=out, flush=True)
 
 
 if __name__ == "__main__":
