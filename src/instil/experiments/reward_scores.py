@@ -29,8 +29,8 @@ from instil.tuning.reward_rows import RewardRow
 Floats = NDArray[np.float64]
 #: Ends of the bins of how sure the model is of its order.
 _SURE = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-#: Bars of a picture of rewards.
-_BARS = 24
+#: Bars of a picture of rewards, at least and at most: about the root of what they count.
+_BARS = (6, 24)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,8 @@ def distribution(rows: Sequence[RewardRow], rewards: Sequence[Sequence[float]]) 
         sides["best"] += [said[place] for place in row.best if place not in worst]
         sides["worst"] += [said[place] for place in worst]
     every = np.array([*sides["best"], *sides["worst"]])
-    ends = np.linspace(every.min() - 1e-9, every.max() + 1e-9, _BARS + 1)
+    bars = min(_BARS[1], max(_BARS[0], round(max(map(len, sides.values())) ** 0.5)))
+    ends = np.linspace(every.min() - 1e-9, every.max() + 1e-9, bars + 1)
     counts = {name: np.histogram(values, ends)[0] / max(1, len(values)) for name, values in sides.items()}
     told: Callable[[list[float]], Mapping[str, Any]] = lambda values: {  # noqa: E731
         "mean": float(np.mean(values)) if values else None,
@@ -232,7 +233,7 @@ def distribution(rows: Sequence[RewardRow], rewards: Sequence[Sequence[float]]) 
         **{name: told(values) for name, values in sides.items()},
         "bins": [
             {"low": float(ends[k]), "high": float(ends[k + 1]), **{name: float(counts[name][k]) for name in sides}}
-            for k in range(_BARS)
+            for k in range(bars)
         ],
     }
 

@@ -23,7 +23,7 @@ def accuracy_rows(report: RewardReport) -> Rows:
     listed: list[tuple[str, str, Mapping[str, Any] | None, str]] = [
         ("held-out prompts", "tuned", found.get("held_out"), "what the verdict speaks of"),
         ("held-out annotators", "tuned", found.get("held_out_annotators"), "people that it never saw"),
-        ("prompts trained on", "tuned", found["train"], "far above the first row: learned by heart"),
+        ("prompts trained on", "tuned", found["train"], "well above the first row would be learned by heart"),
         ("ensemble, worst", "tuned", report.get("worst"), "the least of its members' rewards"),
         (_rule(report), "base", report.get("length_rule"), "a rule that reads nothing, on held-out prompts"),
         ("two people agree", "base", report.get("agreement"), "about what could be reached"),
@@ -62,6 +62,7 @@ def learning_curve(report: RewardReport) -> Lines | None:
     ]
     if sum(is_number(point["y"]) for point in points) < 2:
         return None
+    who = "its first member" if "members" in report else "it"
     lines: list[Reference] = [{"label": "a coin", "y": 0.5}]
     if rule := report.get("length_rule"):
         lines.append({"label": _rule(report), "y": rule["score"]})
@@ -73,8 +74,8 @@ def learning_curve(report: RewardReport) -> Lines | None:
         "kind": "lines",
         "name": "learning",
         "title": "How it learned",
-        "caption": "Accuracy on held-out prompts while it was trained, with its 95% interval. A curve that still rises "
-        "asks for more rankings; one that falls asks for fewer steps.",
+        "caption": f"Accuracy on held-out prompts while {who} was trained, with its 95% interval. A curve that still "
+        "rises asks for more rankings; one that falls asks for fewer steps.",
         "x": {"label": "step"},
         "y": {"label": "pairs ordered rightly", "percent": True},
         "series": [{"name": "held-out prompts", "style": "tuned", "points": points}],
