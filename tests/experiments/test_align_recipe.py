@@ -101,6 +101,7 @@ def test_the_method_can_be_changed_from_outside_and_then_decides_the_keys(ranked
         ("rewards=[{metric: task}]", "dpo learns from rankings, not from rewards: put them under gold"),
         ("prompts={sources: [{collection: pocket}]}", "dpo samples nothing to learn from: leave prompts out"),
         ("ptx=pocket", "ptx is mixed in by ppo, grpo, rloo and reinforce, and method is dpo"),
+        ("sampler={url: 'http://a', weights: w}", "a sampler is a server that is given whole weights, and dpo samples"),
         ("model.from_scratch=true", "model.from_scratch is for tuning"),
         ("monitor.kl_buget=3", "unknown key 'monitor.kl_buget': did you mean 'kl_budget'?"),
         ("monitor.alarms.length_factor=1", "monitor.alarms.length_factor"),

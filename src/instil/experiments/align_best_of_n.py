@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from instil.experiments.align_prepare import AlignPrepared
+from instil.experiments.align_training import sampler_of
 from instil.experiments.monitor import SCORE, Monitor, Written, known
 from instil.experiments.win_rate import average
 from instil.records import Prompt
@@ -56,7 +57,13 @@ def sampled(
     assert isinstance(spec, BestOfNSpec)
     assert prepared.proxy is not None
     found = best_of_n(
-        prepared.start, prompts, spec, encoder=prepared.encoder, rewards=prepared.proxy.rewards, on_done=on_done
+        prepared.start,
+        prompts,
+        spec,
+        encoder=prepared.encoder,
+        rewards=prepared.proxy.rewards,
+        sampler=sampler_of(prepared, prepared.start),
+        on_done=on_done,
     )
     gold = _gold(monitor, prompts, found)
     return [_judged(best, gold[place], spec) for place, best in enumerate(found)]

@@ -31,6 +31,7 @@ from instil.mixtures.rankings import RankingsSpec
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, load_yaml, override, parse
 from instil.tuning.loop_spec import LoopSpec
+from instil.tuning.remote_sampler import RemoteSamplerSpec
 from instil.tuning.trackers import Name
 
 #: Evaluations of a run that does not say how many.
@@ -61,6 +62,9 @@ class AlignRecipe(Section):
     """How it is trained: the keys of the method."""
     ptx: MixtureSpec | str | None = None
     """What is mixed in against the alignment tax (`alignment` says how much): a text by name or file, or a mixture."""
+    sampler: RemoteSamplerSpec | None = None
+    """A server that samples in place of the policy's own engine, for those who outgrow one machine: it speaks OpenAI's
+    completions, as vLLM does, and is given the weights anew for every rollout."""
     monitor: MonitorSpec = Field(default_factory=MonitorSpec)
     """What is watched."""
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
@@ -113,6 +117,9 @@ class AlignRecipe(Section):
                 raise ValueError(f"{method} samples nothing to learn from: leave prompts out")
         if self.ptx is not None and not hasattr(self.alignment, "ptx_weight"):
             raise ValueError(f"ptx is mixed in by ppo, grpo, rloo and reinforce, and method is {method}")
+        if self.sampler is not None and (not way.on_policy or getattr(self.alignment, "lora", None) is not None):
+            why = "alignment.lora trains an adapter" if way.on_policy else f"{method} samples nothing"
+            raise ValueError(f"a sampler is a server that is given whole weights, and {why}")
         for model in (self.model, self.reference):
             if model is not None and (model.from_scratch or model.added_tokens):
                 key = "from_scratch" if model.from_scratch else "added_tokens"

@@ -196,7 +196,7 @@ def trained_on(prepared: AlignPrepared, run: RunFolder, training: TrainResult) -
             )
     if prepared.rankings is not None:
         facts["Rankings"] = f"{len(prepared.rankings.train):,} trained on"
-    facts["Tokens"] = f"{training.tokens:,} read, {training.answer_tokens:,} of them answers"
+    facts["Tokens"] = f"{training.tokens:,} read"
     facts["Bad steps"] = f"{training.skipped:,} skipped, each named in metrics.jsonl" if training.skipped else "none"
     return facts
 
@@ -213,10 +213,12 @@ def notes(
             "every answer costs as many as are sampled."
         )
     elif training.best_step is not None:
-        by = "gold reward" if prepared.gold else "proxy reward" if prepared.proxy else "order of held-out rankings"
+        by = "how it orders rankings of prompts that are held out"
+        if tested_by := "gold" if prepared.gold else "proxy" if prepared.proxy else "":
+            by = f"{tested_by} reward on {len(prepared.watched):,} held-out prompts"
         said.append(
-            f"The weights are those of step {training.best_step:,}, chosen by {by} on {len(prepared.watched):,} "
-            f"held-out prompts; the numbers on top are of {len(prepared.tested):,} others, which chose nothing."
+            f"The weights are those of step {training.best_step:,}, chosen by {by}; the numbers on top are of "
+            f"{len(prepared.tested):,} others, which chose nothing."
             + (f" The run ended early, at step {training.steps:,}." if training.ended_early else "")
         )
     else:

@@ -18,12 +18,16 @@ from instil.experiments.texts import replay
 from instil.models.loading import LoadedModel
 from instil.records import Encoded, Prompt, Ranking
 from instil.runs import RunFolder
+from instil.tuning.best_of_n import BestOfNSpec
 from instil.tuning.dpo import DpoSpec, align_offline
 from instil.tuning.implicit import ImplicitRewards
 from instil.tuning.loop import Evaluate, TrainResult
 from instil.tuning.loop_spec import LoopSpec
 from instil.tuning.policy import align_policy
+from instil.tuning.policy_spec import PolicySpec
 from instil.tuning.ptx import Ptx
+from instil.tuning.remote_sampler import RemoteSampler
+from instil.tuning.sampler import Sampler
 
 
 def train_aligned(
@@ -58,6 +62,7 @@ def train_aligned(
             reference=reference,
             value_start=_value_start(prepared),
             ptx=ptx_of(prepared, loaded, spec),
+            sampler=sampler_of(prepared, loaded),
             evaluate=evaluate,
             show_progress=show_progress,
         )
@@ -137,6 +142,14 @@ def ptx_of(prepared: AlignPrepared, loaded: LoadedModel, spec: LoopSpec) -> Ptx 
         return prepared.encoder.encode_batch(shown)
 
     return Ptx(windows=windows)
+
+
+def sampler_of(prepared: AlignPrepared, loaded: LoadedModel) -> Sampler | None:
+    """The server that samples; None where the policy's own engine does."""
+    server, spec = prepared.recipe.sampler, prepared.recipe.alignment
+    if server is None or not isinstance(spec, (PolicySpec, BestOfNSpec)):
+        return None
+    return RemoteSampler(server, loaded, max_new_tokens=spec.max_new_tokens, temperature=spec.temperature)
 
 
 def aside(loaded: LoadedModel) -> LoadedModel:
