@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,30 @@ def test_a_reference_that_is_not_the_start_is_what_the_distance_is_measured_to(t
         report: Any = carried_out(raw, tmp_path / method).report
         assert report["points"][0]["kl"] > 0.1
         assert any("which is not the start" in note for note in report["notes"])
+
+
+TEMPLATE = (
+    "{% for m in messages %}{% if 'number 3' in m.content %}{{ raise_exception('not this') }}{% endif %}"
+    "{{ '[' + m.role + '] ' + m.content + ('<pad>' if m.role == 'assistant' else '\\n') }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("method", ["dpo", "grpo"])
+def test_a_chat_model_is_asked_through_its_template(tiny_base: Path, tmp_path: Path, method: str) -> None:
+    base = tmp_path / "chat"
+    shutil.copytree(tiny_base, base)
+    (base / "chat_template.jinja").write_text(TEMPLATE)
+    raw = offline(base, tmp_path)
+    raw["model"] = {"path": str(base), "chat": True}
+    if method == "grpo":
+        raw |= {key: on_policy(base, tmp_path, method)[key] for key in ("method", "rewards", "alignment")}
+    report: Any = carried_out(raw, tmp_path / "run").report
+    assert all(sample["prompt"].endswith("\n[assistant] ") for sample in report["samples"])
+    assert not any("number 3" in sample["prompt"] for sample in report["samples"])
+    assert report["points"][-1]["kl"] > 0
+    if method == "dpo":
+        assert "held-out prompts are not asked" in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_suites_tell_the_alignment_tax(tiny_base: Path, tmp_path: Path, suite_file: Path) -> None:

@@ -131,11 +131,13 @@ def prepare_align(recipe: AlignRecipe, *, given: Given = NOTHING, strict: bool =
         )
     )
     _refuse_twice(proxy, gold)
-    remarks = (*(mixture.remarks if mixture else ()), *(rankings.lines() if rankings is not None else ()))
+    encoder = encoder_of(start, getattr(recipe.alignment, "max_length", None))
+    watched, tested, left_out = _that_can_be_asked(encoder, watched, tested)
+    remarks = (*left_out, *(mixture.remarks if mixture else ()), *(rankings.lines() if rankings is not None else ()))
     return AlignPrepared(
         recipe,
         start,
-        encoder_of(start, getattr(recipe.alignment, "max_length", None)),
+        encoder,
         watched,
         tested,
         asked=asked if recipe.way.on_policy else None,
@@ -200,6 +202,25 @@ def _prompts(
             remedy="Give prompts, or rankings with what was answered",
         )
     return asked, watched, tested
+
+
+def _that_can_be_asked(
+    encoder: Encoder, watched: Sequence[Prompt], tested: Sequence[Prompt]
+) -> tuple[Sequence[Prompt], Sequence[Prompt], list[str]]:
+    """The held-out prompts without those that the chat template refuses, and what to say of these.
+
+    Raises:
+        DataError: if it refuses all of either.
+    """
+    sides = [[prompt for prompt in side if encoder.refusal(prompt) is None] for side in (watched, tested)]
+    refused = len(watched) + len(tested) - sum(map(len, sides))
+    if not all(sides):
+        raise DataError(
+            "the model's chat template refuses every held-out prompt",
+            remedy="Look at one with `instil mix show`, or set model.chat to false",
+        )
+    said = f"{refused:,} held-out prompts are not asked: the model's chat template refuses them"
+    return sides[0], sides[1], [said] if refused else []
 
 
 def _refuse_few(recipe: AlignRecipe, rankings: Rankings) -> None:

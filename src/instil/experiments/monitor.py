@@ -205,7 +205,7 @@ class Monitor:
             found |= dict(zip(places, drawn, strict=True))
         completions = [found[place] for place in range(len(read))]
         encoded = [
-            _encoded(ids, [*one.ids, *(self.encoder.end_ids if one.reason == "end" else [])])
+            _encoded(ids, [*one.ids, *([] if one.end is None else [one.end])])
             for ids, one in zip(read, completions, strict=True)
         ]
         apart = divergences(loaded, self.reference, encoded, tokens_per_batch=self.tokens_per_batch)
