@@ -239,6 +239,14 @@ def test_a_reference_that_is_not_the_start_is_what_the_distance_is_measured_to(t
         assert any("which is not the start" in note for note in report["notes"])
 
 
+def test_a_check_against_targets_is_no_judge_to_be_doubted(tiny_base: Path, tmp_path: Path) -> None:
+    raw = {**on_policy(tiny_base, tmp_path, "grpo"), "rewards": [{"metric": "task"}], "gold": []}
+    report: Any = carried_out(raw, tmp_path / "run").report
+    assert report["verifiable"]
+    assert "is also what judged it" not in report["verdict"]
+    assert not any("over-optimisation" in note for note in report["notes"])
+
+
 TEMPLATE = (
     "{% for m in messages %}{% if 'number 3' in m.content %}{{ raise_exception('not this') }}{% endif %}"
     "{{ '[' + m.role + '] ' + m.content + ('<pad>' if m.role == 'assistant' else '\\n') }}"

@@ -111,6 +111,7 @@ def test_the_verdict_tells_the_distance_the_budget_the_judge_and_the_tax() -> No
     assert "beyond the budget of 5" in align_verdict(report)
     assert "is also what judged it" in align_verdict(align_report(gold=False))
     assert "is also what judged it" not in said
+    assert "is also what judged it" not in align_verdict({**align_report(gold=False), "verifiable": True})
 
 
 def test_without_a_judge_the_verdict_claims_nothing() -> None:

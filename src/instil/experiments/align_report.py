@@ -19,6 +19,7 @@ from instil.experiments.card import source_rows
 from instil.experiments.measure import tables
 from instil.experiments.monitor import SCORE, Monitor, Written, alarms_of, known, measured
 from instil.experiments.report import in_short, loss_curve
+from instil.experiments.reward_sources import FromMetric
 from instil.experiments.win_rate import Interval, average, gain, win_rate
 from instil.fingerprint import keyed_order
 from instil.reports.align_report import AlignReport, AlignSample, Ordered, Recommended, Rewarded
@@ -66,6 +67,7 @@ def align_report(
         "kl": scored(average([one.kl for one in aligned])),
         "kl_budget": recipe.monitor.kl_budget,
         "unit": unit,
+        "verifiable": _is_verifiable(prepared),
         "points": points,
         "spread": {name: spread for name in ("proxy", "gold") if (spread := _spread(tested, name, start))},
         "alarms": alarms_of(run.path),  # type: ignore[typeddict-item]  # as `Alarm.row` wrote them
@@ -154,6 +156,10 @@ def ordered_score(found: ImplicitAccuracy) -> Ordered:
     return {"score": found.rate, "n": found.pairs, "ci95": list(found.ci95), "prompts": found.prompts}
 
 
+def _is_verifiable(prepared: AlignPrepared) -> bool:
+    return prepared.proxy is not None and all(isinstance(one, FromMetric) for one in prepared.proxy.rewards)
+
+
 def _spread(tested: Monitor, name: str, start: Sequence[Written]) -> float:
     """The standard deviation of the start's rewards over prompts; 0 where there are none."""
     if getattr(tested, name) is None:
@@ -223,13 +229,15 @@ def notes(
         )
     else:
         said.append(f"The model has the weights of the last step, {training.steps:,}; nothing was chosen.")
-    if prepared.gold is None:
+    if prepared.gold is None and prepared.proxy is None:
+        said.append(
+            "Nothing judged the answers; held-out rankings say how the policy orders other models' answers, not "
+            "how good its own are."
+        )
+    elif prepared.gold is None and not _is_verifiable(prepared):
         said.append(
             "No gold reward was given. The policy was judged by what it learned from, so that over-optimisation would "
             "not show here: look at the answers."
-            if prepared.proxy is not None
-            else "Nothing judged the answers; held-out rankings say how the policy orders other models' answers, not "
-            "how good its own are."
         )
     invalid = sum(not math.isfinite(value) for one in (*start, *aligned) for value in one.rewards.values())
     if invalid:

@@ -91,6 +91,8 @@ class AlignReport(TypedDict):
     proxy_reward: NotRequired[Rewarded]
     ordered: NotRequired[Ordered]
     """Methods that learn from rankings: rankings of the test prompts."""
+    verifiable: NotRequired[bool]
+    """Whether the proxy is nothing but checks against targets, which no policy can please by being wrong."""
     kl: NotRequired[Score]
     kl_budget: NotRequired[float | None]
     recommended: NotRequired[Recommended]

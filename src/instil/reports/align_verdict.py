@@ -77,7 +77,7 @@ def _distance(report: Mapping[str, Any]) -> str:
 def _doubt(report: Mapping[str, Any]) -> str:
     """Where only the proxy judged: a policy that fools it wins too."""
     wins, gold = report["win_rate"], report.get("gold_reward")
-    if wins["judge"] == "gold" or gold:
+    if wins["judge"] == "gold" or gold or report.get("verifiable"):
         return ""
     return "; what it was trained by is also what judged it"
 
