@@ -62,6 +62,14 @@ def test_without_gold_the_picture_says_that_over_optimisation_would_not_show() -
     assert "Gold reward" not in page
 
 
+def test_what_follows_the_first_sentence_stands_smaller() -> None:
+    report = align_report()
+    report["verdict"] += " Without a price on KL it goes 40 nats away."
+    page = render_align(report)  # type: ignore[arg-type]
+    assert "from the start.</h1>" in page
+    assert '<p class="why">Without a price on KL' in page
+
+
 def test_a_run_beside_it_is_a_second_picture() -> None:
     report = align_report()
     points = report["points"]

@@ -17,7 +17,7 @@ from instil.reports.page import render
 from instil.reports.run import suite_section
 from instil.reports.scales import is_number, say_number
 from instil.reports.script import own_script
-from instil.reports.study import shown
+from instil.reports.study import shown, split_sentence
 
 
 def render_align(report: AlignReport) -> str:
@@ -39,8 +39,11 @@ def render_align(report: AlignReport) -> str:
         *reward_curves(points, recommended=recommended, unit=unit),
         *other_curves(points, recommended=recommended, kl_budget=report.get("kl_budget"), unit=unit),
     ]
+    headline, rest = split_sentence(report["verdict"])
     return render(
         "align.html",
+        headline=headline,
+        rest=rest,
         title=f"{report['name']}: {report['verdict']}",
         report=report,
         method=NAMES.get(report["method"], report["method"]),
@@ -70,7 +73,7 @@ def _tiles(report: AlignReport) -> list[Mapping[str, Any]]:
             note = f"gain {_signed(found['gain']['score'])}"
             if all(map(is_number, found["gain"]["ci95"])):
                 note += f" ({' to '.join(map(_signed, found['gain']['ci95']))})"
-            tiles.append({"name": name, "from": _short(found["start"]), "to": _short(found["score"]), "note": note})
+            tiles.append({"name": name, "from": _tiled(found["start"]), "to": _tiled(found["score"]), "note": note})
     if ordered := report.get("ordered"):
         low, high = ordered["ci95"]
         note = f"{percent(low)}% to {percent(high)}% over {ordered['prompts']:,} prompts; half is chance"
@@ -86,6 +89,12 @@ def _tiles(report: AlignReport) -> list[Mapping[str, Any]]:
 
 def _short(value: object) -> str:
     return f"{float(value):.3g}".replace("-", "−") if is_number(value) else "–"  # type: ignore[arg-type]  # just asked
+
+
+def _tiled(value: object) -> str:
+    """A number that stands large beside another: to two places, or three figures where it is large."""
+    said = f"{float(value):.2f}" if is_number(value) and abs(float(value)) < 10 else ""  # type: ignore[arg-type]  # just asked
+    return said.replace("-", "−") or _short(value)
 
 
 def _signed(value: object) -> str:
