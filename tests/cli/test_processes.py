@@ -44,7 +44,7 @@ def test_work_for_one_process_is_refused_in_several_and_told_once(
     assert run(words) == 2
     assert capsys.readouterr().err == (
         f"error: `instil {words[0]}` is work for one process, and torchrun started 2. "
-        "Start it without torchrun: only tune, pretrain and align take several.\n"
+        "Start it without torchrun: only tune, pretrain, reward and align take several.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

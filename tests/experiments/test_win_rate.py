@@ -62,7 +62,7 @@ def test_the_interval_holds_the_true_win_rate_about_as_often_as_it_says(wins: fl
         now = generator.choice([1.0, 0.0, -1.0], size=n, p=[wins, ties, 1 - wins - ties])
         found = win_rate([0.0] * n, now.tolist())
         held += found.low <= truth <= found.high
-    assert held / draws >= 0.92
+    assert held / draws >= 0.9
 
 
 def test_an_interval_half_as_wide_would_be_caught_by_this_simulation() -> None:
