@@ -45,6 +45,15 @@ def test_scores_alone_say_what_is_good() -> None:
     assert [row.desirable for row in rows] == [(False, False), (False, True), (False, True)]
 
 
+def test_scores_of_another_scale_say_less_than_ranks() -> None:
+    asked = [(Message("user", f"w{k}"),) for k in range(2)]
+    likert = [Ranking(one, ("w8", "w9"), ranks=(2, 1), scores=(4.0, 7.0)) for one in asked]
+    assert [row.desirable for row in rated_rows(likert, ENCODER)] == [(False, True)] * 2
+    assert [row.desirable for row in rated_rows(likert, ENCODER, desirable_from=6.0)] == [(False, True)] * 2
+    binary = [Ranking(one, ("w8", "w9"), ranks=(1, 1), scores=(1.0, 1.0)) for one in asked]
+    assert [row.desirable for row in rated_rows(binary, ENCODER)] == [(True, True)] * 2
+
+
 def test_rankings_without_two_levels_are_left_out_and_sources_keep_their_numbers() -> None:
     tie = Ranking((Message("user", "w1"),), ("w3", "w4"), (1, 1))
     rows = paired_rows([tie, FRUIT, tie, FRUIT], ENCODER)

@@ -25,6 +25,7 @@ from instil.fingerprint import keyed_order
 from instil.mixtures.encode import Encoder
 from instil.mixtures.encoding_report import EncodingReport
 from instil.mixtures.groups import encode_groups
+from instil.mixtures.ranking_rows import exact_key
 from instil.records import Group, Ranking
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def paired_rows(
     kept = [(number, _used(ranking, ranked_as)) for number, ranking in enumerate(rankings) if ranking.pairs]
     groups = encode_groups(encoder, [one for _, one in kept], most_tokens=most_tokens, report=report)
     rows = [
-        PreferenceRow(group, ranking.pairs, _best(ranking), (), number, prompt_key(ranking))
+        PreferenceRow(group, ranking.pairs, _best(ranking), (), number, exact_key(ranking.messages))
         for (number, ranking), group in zip(kept, groups, strict=True)
         if group is not None
     ]
@@ -140,7 +141,7 @@ def rated_rows(
     ]
     groups = encode_groups(encoder, [one for _, one, _ in kept], most_tokens=most_tokens, report=report)
     rows = [
-        PreferenceRow(group, (), (), ratings, number, prompt_key(ranking))
+        PreferenceRow(group, (), (), ratings, number, exact_key(ranking.messages))
         for (number, ranking, ratings), group in zip(kept, groups, strict=True)
         if group is not None
     ]
@@ -153,18 +154,18 @@ def rated_rows(
 
 
 def _ratings(ranking: Ranking, desirable_from: float) -> dict[int, bool]:
-    """Whether each completion is good, by its number; those of which nobody can say are left out."""
-    if ranking.scores:
+    """Whether each completion is good, by its number; those of which nobody can say are left out.
+
+    By its score, where scores are 0 and 1, or nothing else is known, or they lie on both sides of the bound; else they
+    are of another scale, of which every completion would seem good, and ranks say more.
+    """
+    scores = ranking.scores
+    if scores and (not ranking.ranks or set(scores) <= {0.0, 1.0} or min(scores) < desirable_from <= max(scores)):
         return {place: score >= desirable_from for place, score in enumerate(ranking.scores)}
     levels = sorted(set(ranking.ranks))
     middle = (len(levels) - 1) / 2
     found = {place: levels.index(rank) for place, rank in enumerate(ranking.ranks)}
     return {place: level < middle for place, level in found.items() if level != middle}
-
-
-def prompt_key(ranking: Ranking) -> str:
-    """What was asked: the whole conversation."""
-    return "\x1e".join(f"{message.role}\x1f{message.content}" for message in ranking.messages)
 
 
 class EpochOrder:
