@@ -1,4 +1,8 @@
-"""`instil quickstart`: the embedded base, the embedded suite, one report. Offline, minutes, two cores."""
+"""`instil quickstart`: the embedded base, the embedded tasks, one report. Offline, minutes, two cores.
+
+instil quickstart          tunes the base on instructions, and asks whether it follows
+instil quickstart align    goes on to what people prefer: rankings, a reward model, PPO
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,15 @@ import typer
 
 
 def quickstart(
+    what: Annotated[
+        Literal["tune", "align"],
+        typer.Argument(
+            help="tune: on instructions. align: on what people prefer, by rankings, a reward model and PPO."
+        ),
+    ] = "tune",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for the report and the tuned model; runs/quickstart by default."),
+        typer.Option("--out", "-o", help="Folder for report and model; runs/quickstart or runs/align by default."),
     ] = None,
     architecture: Annotated[
         Literal["causal", "seq2seq", "masked"],
@@ -27,15 +37,21 @@ def quickstart(
 
     [bold]Example:[/bold] instil quickstart --architecture seq2seq
 
+    [bold]Preferences:[/bold] instil quickstart align
+
     Writes report.html (open it in a browser), report.json and model/ to runs/quickstart, or to
     runs/quickstart-seq2seq and runs/quickstart-masked. Then talk to it: instil chat runs/quickstart
     """
+    from instil.cli.output import console
+
+    if what == "align":
+        _align(console(), out or Path("runs/align"), architecture, seed, assignments or [])
+        return
     import shlex
     import sys
 
     from instil.cli.eval import progress
     from instil.cli.mix import print_row
-    from instil.cli.output import console
     from instil.pocket.quickstart import finished, run
 
     screen = console()
@@ -66,3 +82,31 @@ def quickstart(
         screen.print(f"{out} holds a finished quickstart already (give another --out to make one again)")
     screen.print(f"\n[bold]{verdict}[/bold]")
     screen.print(f"The report: {out / 'report.html'}    Try the model: instil chat {out}")
+
+
+def _align(screen: Any, out: Path, architecture: str, seed: int, assignments: Sequence[str]) -> None:
+    import shlex
+    import sys
+
+    from instil.cli.eval import progress
+    from instil.errors import RecipeError
+    from instil.pocket.align import run
+    from instil.pocket.quickstart import finished
+
+    if architecture != "causal":
+        raise RecipeError(
+            f"quickstart align begins with the causal base, and --architecture is {architecture}",
+            remedy="Leave it out; `instil align` aligns seq2seq models too",
+        )
+    verdict = finished(out)
+    if verdict is None:
+        command = shlex.join(["instil", *sys.argv[1:]])
+        try:
+            report = run(out, seed=seed, assignments=assignments, say=screen.print, watch=progress, command=command)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"what was done is kept in {out}; the same command goes on") from None
+        verdict = report["verdict"]
+    else:
+        screen.print(f"{out} holds a finished quickstart already (give another --out to make one again)")
+    screen.print(f"\n[bold]{verdict}[/bold]")
+    screen.print(f"The report: {out / 'report.html'}    Try the model: instil chat {out / 'aligned'}")

@@ -390,7 +390,7 @@ def _notes(asked: Settings, rankings: Rankings, judged: RewardResult) -> list[st
     if (agreed := rankings.agreement) is not None:
         said[0] += f" Two people order a pair alike in {100 * agreed.rate:.0f}% of cases."
     if judged.report is not None:
-        accuracy: Mapping[str, Any] = judged.report["accuracy"]  # type: ignore[assignment]  # a TypedDict, read by name
+        accuracy: Mapping[str, Any] = judged.report["accuracy"]
         sides = {"held_out": "held-out prompts", "held_out_annotators": f"rankings by {HELD_OUT}, whom it never met"}
         parts = [
             f"{100 * accuracy[side]['score']:.0f}% of pairs of {name}"
