@@ -12,6 +12,7 @@ from instil.errors import DataError, RecipeError
 from instil.mixtures.load import assemble
 from instil.mixtures.spec import MixtureSpec
 from instil.records import Prompt
+from instil.studies import target_suite as suites
 from instil.studies.target_suite import target_suite
 
 TARGET = {"collection": "pocket-targets", "tasks": ["skills/reverse"]}
@@ -71,6 +72,34 @@ def test_a_test_row_that_a_training_row_repeats_is_not_asked(tmp_path: Path) -> 
     after = target_suite({"mixture": held(rows(tmp_path / "t.jsonl", repeated))}).cells[0].task
     assert after.size == 15
     assert not {str(example.fields["inputs"]) for example in after.examples} & set(twice)
+
+
+def test_what_tells_test_rows_apart_is_kept_for_other_processes_and_looked_at_anew_for_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSTIL_CACHE", str(tmp_path / "cache"))
+    twice = [(f"number {k % 50}", f"it is {k % 50}") for k in range(60)]
+
+    def another_process() -> None:
+        monkeypatch.setattr(suites, "_telling", {})
+        monkeypatch.setattr(suites, "_seen", {})
+
+    def size(pairs: list[tuple[str, str]]) -> int:
+        another_process()
+        return target_suite({"mixture": held(rows(tmp_path / "t.jsonl", pairs))}).cells[0].task.size
+
+    first = size(twice)
+    assert first < 20
+    (place,) = (tmp_path / "cache").glob("apart-*.json")
+    assert len(json.loads(place.read_text())["places"]) == first
+    with monkeypatch.context() as patched:
+        patched.setattr(suites, "_told_apart", lambda *_: pytest.fail("it was looked at already"))
+        assert size(twice) == first
+    place.write_text('{"places": 3}')
+    assert size(twice) == first, "what is damaged is looked at anew"
+    assert size([(f"number {k}", f"it is {k}") for k in range(60)]) == 20
+    monkeypatch.setenv("INSTIL_CACHE", "off")
+    assert size(twice) == first
 
 
 def test_a_task_whose_rows_all_repeat_is_refused_with_the_numbers(tmp_path: Path) -> None:

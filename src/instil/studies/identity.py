@@ -52,6 +52,7 @@ class Identities:
     threads: int
     _runs: dict[str, str] = field(default_factory=dict)
     _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    _versions: dict[str, str] = field(default_factory=archive.versions)
 
     def of(self, run: Run) -> str:
         """The run's name.
@@ -95,7 +96,7 @@ class Identities:
         """
         made_of = json.dumps([ask.suite, ask.held_out], sort_keys=True)
         found = self._once("suite", made_of, partial(_suite_content, ask, self.data))
-        return fingerprint([found, ask.limit, archive.versions(), archive.code()])
+        return fingerprint([found, ask.limit, self._versions, archive.code()])
 
     def _content(self, run: Run) -> list[object]:
         recipe = self.recipe(run)
@@ -104,10 +105,10 @@ class Identities:
         else:
             begins = {"model": self._model(run.model if recipe is None else recipe.model.path)}
         if recipe is None:
-            return [begins, archive.versions(), code()]
+            return [begins, self._versions, code()]
         plain = _flat(recipe.model_dump(mode="json"))
         decides = {key: value for key, value in plain.items() if not _is_ignored(key)}
-        return [begins, decides, self._data(recipe), _device(recipe.model.device), archive.versions(), code()]
+        return [begins, decides, self._data(recipe), _device(recipe.model.device), self._versions, code()]
 
     def _model(self, name: str) -> str:
         from instil.models.loading import model_fingerprint, resolve  # imports torch
@@ -124,10 +125,8 @@ class Identities:
             watched = Ask(name, suite=name)
             found.append(self._once("watched", where + name, partial(_suite_content, watched, root)))
         if recipe.tuning.replay_share:
-            from instil.experiments.forgetting import text_of
-
-            text = text_of(recipe, root)
-            found.append("" if text is None else text.fingerprint)
+            named = json.dumps([recipe.replay, recipe.model.path, where])
+            found.append(self._once("text", named, partial(_text_content, recipe, root)))
         return found
 
     def _once(self, kind: str, name: str, make: Callable[[], str]) -> str:
@@ -149,6 +148,13 @@ def open_ask(ask: Ask, data: Path | None) -> Suite:
     from instil.studies.target_suite import target_suite
 
     return target_suite(ask.held_out, data)
+
+
+def _text_content(recipe: Recipe, data: Path | None) -> str:
+    from instil.experiments.forgetting import text_of
+
+    text = text_of(recipe, data)
+    return "" if text is None else text.fingerprint
 
 
 def _suite_content(ask: Ask, data: Path | None) -> str:

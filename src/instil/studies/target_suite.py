@@ -18,21 +18,28 @@ fine-tuning of one of its tasks keep the same rows out. A held-out row that says
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from instil.errors import DataError, RecipeError, TemplateError
+from instil.errors import DataError, RecipeError, RunError, TemplateError
+from instil.evaluation import archive
+from instil.fingerprint import fingerprint, fingerprint_file
 from instil.mixtures.sameness import plain, telling_fields
 from instil.mixtures.settings import Setting
 from instil.mixtures.spec import MixtureSpec
 from instil.recipe import Section, parse
 from instil.records import Example
+from instil.runs import write_json
 from instil.studies.variants import Variant
+from instil.tasks import cache as task_cache
 from instil.tasks.some_rows import SomeRows
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ Mark = tuple[str, ...]
 #: By the fingerprint of a task: the marks of its rows. A worker that asks for one task again and again reads them once.
 _seen: dict[str, frozenset[Mark]] = {}
 #: By the fingerprints of a task's test rows and of its pool: the places of the test rows that say nothing of the pool.
+#: Kept in the cache as well: every worker of a study asks the same tasks.
 _telling: dict[tuple[str, str], list[int]] = {}
 
 
@@ -215,10 +223,7 @@ def apart(test: Task, pool: Task) -> Task:
     """
     pair = test.fingerprint, pool.fingerprint
     if pair not in _telling:
-        known, fields = _marks_of(pool), telling_fields(pool.examples)
-        _telling[pair] = [
-            place for place, row in enumerate(test.examples) if known.isdisjoint(marks(pool, row, fields))
-        ]
+        _telling[pair] = _kept(pair, lambda: _told_apart(test, pool))
     places = _telling[pair]
     if len(places) < min(FEWEST, test.size):
         raise DataError(
@@ -233,6 +238,33 @@ def apart(test: Task, pool: Task) -> Task:
     return replace(
         test, examples=SomeRows(test.examples, np.array(places, dtype=np.int64)), content=content, exemplars=exemplars
     )
+
+
+def _told_apart(test: Task, pool: Task) -> list[int]:
+    """The places of the test rows that say nothing that a row of the pool says."""
+    known, fields = _marks_of(pool), telling_fields(pool.examples)
+    return [place for place, row in enumerate(test.examples) if known.isdisjoint(marks(pool, row, fields))]
+
+
+def _kept(pair: tuple[str, str], look: Callable[[], list[int]]) -> list[int]:
+    """Those places from the cache, or looked for and put there."""
+    folder = task_cache.folder()
+    place = None if folder is None else folder / f"apart-{fingerprint([*pair, _code()])}.json"
+    if place is not None:
+        with suppress(OSError, ValueError, TypeError):  # damaged: look anew
+            return [int(one) for one in json.loads(place.read_text("utf-8"))["places"]]
+    found = look()
+    if place is not None:
+        with suppress(OSError, RunError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, {"places": found})
+    return found
+
+
+@cache
+def _code() -> list[str]:
+    """Names the code that reads rows and tells them apart: another version may find other ones."""
+    return [archive.code(), fingerprint_file(Path(__file__))]
 
 
 def _marks_of(pool: Task) -> frozenset[Mark]:
