@@ -9,7 +9,8 @@ import pytest
 from tests.studies.tiny_grid import InlinePool, grid_of, recipe, runs_of, write_rows, write_suite, write_world
 
 from instil.errors import DataError, RecipeError, RunError
-from instil.studies import engine, execute
+from instil.experiments import forgetting
+from instil.studies import engine, execute, gather
 from instil.studies.engine import carry_out
 from instil.studies.execute import Job
 from instil.studies.grid import Ask, Grid, Run
@@ -225,6 +226,53 @@ def test_a_run_is_named_by_what_decides_it_alone(world: Path, tmp_path: Path) ->
         identity(world, threads=2),
     ]
     assert len({plain, *others}) == 5
+
+
+def test_a_text_that_many_runs_replay_is_read_once_and_names_each_of_them(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str | None] = []
+    real = forgetting.text_of
+
+    def text_of(recipe: Any, data: Path | None) -> Any:
+        read.append(recipe.replay)
+        return real(recipe, data)
+
+    monkeypatch.setattr(forgetting, "text_of", text_of)
+    texts = [world / "one.txt", world / "two.txt"]
+    for number, text in enumerate(texts):
+        text.write_text("\n\n".join(f"Text {number}, part {part}." for part in range(30)))
+    plain = recipe(world, replay_share=0.5)
+    runs = [
+        Run(f"{text.stem}/{seed}", {}, recipe=plain | {"replay": str(text), "seed": seed})
+        for text in texts
+        for seed in (0, 1, 2)
+    ]
+    identities = Identities(Grid(tuple(runs)), None, 1)
+    assert len({identities.of(run) for run in runs}) == 6
+    assert read == [str(text) for text in texts]
+    texts[0].write_text(texts[1].read_text())
+    again = Identities(Grid(tuple(runs)), None, 1)
+    assert again.of(runs[0]) != identities.of(runs[0]), "a text is its content"
+
+
+def test_answers_are_read_once_and_while_other_runs_are_made(
+    world: Path, carry: Carry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []
+    real = gather.read_ask
+
+    def read_ask(folder: Path) -> Any:
+        done.append((str(folder), len(InlinePool.given)))
+        return real(folder)
+
+    monkeypatch.setattr(gather, "read_ask", read_ask)
+    first = carry(grid_of(world, seeds=2), tmp_path / "study")
+    assert len(first.runs()) == len(done) == len({folder for folder, _ in done}) == 5
+    assert [given for _, given in done] == [2, 3, 4, 5, 5], "the last ones are read once nothing is left to give"
+    done.clear()
+    assert carry(grid_of(world, seeds=2), tmp_path / "study").scored == first.scored
+    assert len(done) == 5
 
 
 def test_a_recipe_that_evaluates_by_itself_is_refused(world: Path) -> None:

@@ -15,6 +15,7 @@ from instil.studies.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from instil.reports.study_report import StudyReport
+    from instil.studies.early import Early
     from instil.studies.spec import StudySpec
 
 app = typer.Typer(
@@ -64,15 +65,20 @@ def _verb(question: str) -> Callable[..., None]:
     ) -> None:
         from instil.studies.spec import read_study
 
-        spec = read_study(question, _given(question, study, preset), assignments or [], models=models or [], data=data)
+        given, changes = _given(question, study, preset), assignments or []
         if plan:
+            spec = read_study(question, given, changes, models=models or [], data=data)
             _show_plan(spec, out, runs, workers)
             return
         if out is None:
             raise RecipeError(
                 "--out is missing", remedy=f"Give a folder for the study, such as --out studies/{question}"
             )
-        _carry_out(spec, out, runs, workers, engine)
+        from instil.studies.early import Early
+
+        with Early(worker=engine == "local") as early:
+            spec = read_study(question, given, changes, models=models or [], data=data, parsed=early.begin)
+            _carry_out(spec, out, runs, workers, engine, early)
 
     verb.__doc__ = f"""{QUESTIONS[question].text}
 
@@ -138,13 +144,25 @@ def _show_plan(spec: StudySpec, out: Path | None, runs: Path | None, workers: in
         typer.echo(line)
 
 
-def _carry_out(spec: StudySpec, out: Path, runs: Path | None, workers: int | None, engine: Engine) -> None:
+def _carry_out(
+    spec: StudySpec, out: Path, runs: Path | None, workers: int | None, engine: Engine, early: Early
+) -> None:
     from instil.cli.study_progress import watching
     from instil.studies.study import answer
 
     command = shlex.join(["instil", *sys.argv[1:]])
     with watching() as watch:
-        report = answer(spec, out, runs=runs, workers=workers, engine=engine, watch=watch, say=_note, command=command)
+        report = answer(
+            spec,
+            out,
+            runs=runs,
+            workers=workers,
+            engine=engine,
+            early=early,
+            watch=watch,
+            say=_note,
+            command=command,
+        )
     _print_report(report, out)
     if report.get("missing"):
         raise typer.Exit(1)  # a script must not take a study with holes for a whole one

@@ -5,8 +5,9 @@
     word for word in a row          9 items, 6.2%      of pocket/unseen-skills/does_what 5 of 6, ...
 
 More than the study allows (`overlap`) is refused, with the numbers. Rows are looked at once and what was found is kept
-beside the collections (`INSTIL_CACHE`). Test rows that should-i draws itself are looked for alike: in the rows of their
-own task they are not even asked (`target_suite`), but another task may say the same.
+beside the collections (`INSTIL_CACHE`), so that a process may look ahead (`early`). Test rows that should-i draws
+itself are looked for alike: in the rows of their own task they are not even asked (`target_suite`), but another task
+may say the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from instil.errors import DataError
 from instil.fingerprint import fingerprint
 from instil.mixtures.dropped import bar
+from instil.mixtures.spec import MixtureSpec
+from instil.recipe import parse
 from instil.runs import write_json
 from instil.tasks import cache as task_cache
 
@@ -94,15 +97,14 @@ def refuse_overlap(spec: StudySpec, say: Say = lambda line: None) -> list[Overla
 def overlaps(spec: StudySpec) -> list[Overlap]:
     """What stands in the base recipe's mixture, suite by suite; nothing where the study holds nothing out."""
     from instil.evaluation.suite import Suite
-    from instil.experiments.recipe import resolve  # imports torch
     from instil.mixtures.load import assemble
 
     data = None if spec.data is None else Path(spec.data)
     asked = list(_held_out(spec, data))
     if not asked:
         return []
-    recipe = resolve(spec.recipe_for(spec.models[0], spec.seeds[0]))
-    mixture = assemble(recipe.mixture, data=data)
+    section = spec.recipe_for(spec.models[0], spec.seeds[0]).get("mixture", {})  # alone: a recipe imports torch
+    mixture = assemble(parse(MixtureSpec, section, origin=f"study {spec.name}, recipe.mixture"), data=data)
     trained = {task.name for task in mixture.tasks}
     found = []
     for given, suite, groups in asked:

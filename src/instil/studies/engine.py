@@ -23,7 +23,7 @@ from typing import Literal
 
 from instil.runs import disk_errors, lock_folder
 from instil.studies.execute import job_of
-from instil.studies.gather import gathered
+from instil.studies.gather import Answers, gathered
 from instil.studies.grid import Grid
 from instil.studies.pool import LocalPool, News, Pool, gpus, workers_of
 from instil.studies.progress import Doing, Progress, Watch, unwatched
@@ -49,6 +49,7 @@ def carry_out(
     threads: int | None = None,
     engine: Engine = "local",
     data: Path | None = None,
+    pool: LocalPool | None = None,
     first: Callable[[], None] = lambda: None,
     watch: Watch = unwatched,
     say: Say | None = None,
@@ -63,6 +64,7 @@ def carry_out(
         threads: torch threads of each run; 1 by default. They decide the last bits, so they are part of what names it.
         engine: `local`, processes on this machine; or `ray`, tasks of a Ray cluster.
         data: the root of the data sets.
+        pool: workers that are started already, with as many threads; others are added to them.
         first: is called before the first run, while workers start; what it raises ends the study.
         watch: shows how far it is.
         say: shows a line to the person; the standard error stream by default.
@@ -78,23 +80,24 @@ def carry_out(
         data = data.absolute()
     runs = (runs or out / "runs").absolute()
     with contextlib.ExitStack() as held:
-        # Workers import torch while this process looks whether it may begin, and at what is there.
-        pool = _pool(engine, workers_of(workers, threads=threads, runs=len(grid)), threads)
-        gently = False
+        # Workers import torch while this process looks at what is there, and whether it may begin.
+        crew = _crew(pool, engine, workers_of(workers, threads=threads, runs=len(grid)), threads)
+        answers, gently = Answers(), False
         try:
             with _stopped_by_sigterm():
+                found = survey(grid, runs, data=data, threads=threads)
                 first()
                 held.enter_context(lock_folder(_made(out)))
-                found = survey(grid, _made(runs), data=data, threads=threads)
+                _made(runs)
                 schedule = Schedule(found.left(), {name: unit.weight() for name, unit in found.units.items()})
-                _Foreman(found, schedule, pool, data, threads, watch, say, begun).work()
+                _Foreman(found, schedule, crew, answers, data, threads, watch, say, begun).work()
         except KeyboardInterrupt:
             gently = True
             say("stopping: what is being tuned is saved first (once more to stop at once)")
             raise Interrupted("finished runs are kept, and the same command goes on with the rest") from None
         finally:
-            pool.stop(gently=gently)
-        results = gathered(grid, found, _missing(found, schedule))
+            crew.stop(gently=gently)
+        results = gathered(grid, found, _missing(found, schedule), answers)
         write_results(results, out)
         return results
 
@@ -122,7 +125,10 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _pool(engine: Engine, size: int, threads: int) -> Pool:
+def _crew(begun: LocalPool | None, engine: Engine, size: int, threads: int) -> Pool:
+    if begun is not None:
+        begun.grow(size)
+        return begun
     if engine == "ray":
         from instil.studies.ray_engine import RayPool
 
@@ -149,13 +155,14 @@ class _Foreman:
         found: Survey,
         schedule: Schedule,
         pool: Pool,
+        answers: Answers,
         data: Path | None,
         threads: int,
         watch: Watch,
         say: Say,
         begun: float,
     ) -> None:
-        self.found, self.schedule, self.pool = found, schedule, pool
+        self.found, self.schedule, self.pool, self.answers = found, schedule, pool, answers
         self.data, self.threads, self.watch, self.say, self.begun = data, threads, watch, say, begun
         self.held: dict[int, Unit] = {}
         """What each worker is at."""
@@ -164,6 +171,8 @@ class _Foreman:
         """Units whose worker died once."""
         self.took: list[tuple[float, float]] = []
         """Of each unit that was carried out, what was expected and how long it took."""
+        self.done: list[Unit] = []
+        """Units whose answers are not read yet."""
 
     def work(self) -> None:
         """Until nothing is left."""
@@ -174,6 +183,8 @@ class _Foreman:
             for worker in range(self.pool.size):
                 if worker not in self.held:
                     self._give(worker, self.schedule.next())
+            while self.done and not self.schedule.is_over:  # while workers are at others; the last ones are read then
+                self.answers.read_ahead(self.done.pop())
             self.watch(self.progress())
             news = self.pool.hear(_BEAT_SECONDS)
             if news is not None and news.worker in self.held:
@@ -208,6 +219,7 @@ class _Foreman:
         else:
             self.took.append((self.schedule.seconds[unit.identity], news.seconds))
             self.schedule.finish(unit.identity)
+            self.done.append(unit)
         del self.held[news.worker]
 
     def _fail(self, unit: Unit, reason: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,41 @@ from typing import Any
 from instil.errors import RunError
 from instil.studies.grid import Grid
 from instil.studies.table import PER_TOKEN, Missing, Results, Scored
-from instil.studies.units import Survey
+from instil.studies.units import Survey, Unit
 from instil.tasks.metrics import accuracy
 
 
-def gathered(grid: Grid, found: Survey, missing: Sequence[Missing]) -> Results:
+@dataclass
+class Answers:
+    """What evaluations answered, each read once: while others are still asked, where that is asked for."""
+
+    _read: dict[Path, list[Scored]] = field(default_factory=dict)
+
+    def of(self, folder: Path) -> list[Scored]:
+        """The scores of an evaluation's items.
+
+        Raises:
+            RunError: if they cannot be read.
+        """
+        if folder not in self._read:
+            self._read[folder] = read_ask(folder)
+        return self._read[folder]
+
+    def read_ahead(self, unit: Unit) -> None:
+        """Read those of a unit that is done; what cannot be read is told by who needs it."""
+        for ask in unit.asks.values():
+            with suppress(RunError):
+                self.of(unit.folder_of(ask))
+
+
+def gathered(grid: Grid, found: Survey, missing: Sequence[Missing], answers: Answers | None = None) -> Results:
     """What the runs of a grid answered, in its order.
+
+    Args:
+        grid: the runs.
+        found: where they lie.
+        missing: those that gave nothing.
+        answers: what was read of them already.
 
     Raises:
         RunError: if the answers of a run that is done cannot be read.
@@ -27,7 +57,7 @@ def gathered(grid: Grid, found: Survey, missing: Sequence[Missing]) -> Results:
     gone = {one.run for one in missing}
     scored: list[Scored] = []
     facts: dict[str, dict[str, Any]] = {}
-    read: dict[Path, list[Scored]] = {}
+    answers = answers or Answers()
     identities = found.by_run
     for run in grid:
         if run.key in gone:
@@ -35,10 +65,7 @@ def gathered(grid: Grid, found: Survey, missing: Sequence[Missing]) -> Results:
         unit = found.units[identities[run.key]]
         facts[run.key] = {"identity": unit.identity, **unit.facts()}
         for ask in run.asks:
-            folder = unit.folder_of(ask)
-            if folder not in read:
-                read[folder] = read_ask(folder)
-            scored += [replace(one, run=run.key, suite=ask.name) for one in read[folder]]
+            scored += [replace(one, run=run.key, suite=ask.name) for one in answers.of(unit.folder_of(ask))]
     return Results(tuple(grid), scored, facts, tuple(missing))
 
 

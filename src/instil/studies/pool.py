@@ -20,12 +20,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from instil.errors import RecipeError
 from instil.mixtures.workers import described
-from instil.studies.execute import Job, execute
 from instil.tuning.stopping import Interrupted
+
+if TYPE_CHECKING:
+    from instil.studies.execute import Job
 
 #: How long a worker that was asked to stop may take to save its step.
 PATIENCE_SECONDS = 60.0
@@ -109,6 +111,12 @@ class LocalPool:
         for number in range(size):
             self._crew.append(self._start(number))
 
+    def grow(self, size: int) -> None:
+        """Start as many more workers as are lacking."""
+        for number in range(self.size, size):
+            self._crew.append(self._start(number))
+        self.size = max(self.size, size)
+
     def give(self, worker: int, job: Job) -> None:
         """Let an idle worker carry out a unit."""
         stream = self._crew[worker].stdin
@@ -149,17 +157,7 @@ class LocalPool:
         own = environment(self.threads)
         if self.devices:
             own["CUDA_VISIBLE_DEVICES"] = self.devices[number % len(self.devices)]
-        code = f"import sys; sys.path[:] = {sys.path!r}; from instil.studies.pool import main; main()"
-        # Its own session, so that Ctrl-C on the terminal reaches the parent alone; the parent's very search path.
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
-            [sys.executable, "-P", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, **own},
-            start_new_session=True,
-        )
+        process = started("instil.studies.pool", own)
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
         return process
 
@@ -171,6 +169,23 @@ class LocalPool:
         code = process.wait()
         died = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._news.put((number, process.pid, {"died": died}))
+
+
+def started(module: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """A process that runs a module's `main`, and hears and tells lines of text.
+
+    It has a session of its own, so that Ctrl-C on the terminal reaches the parent alone, and the parent's search path.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
+    return subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -198,6 +213,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def carried_out(job: Job, say: Any) -> dict[str, Any]:
     """What came of a unit, as it is reported."""
+    from instil.studies.execute import execute  # imports torch, which whoever starts workers need not wait for
+
     begun = time.monotonic()
     shown = 0.0
 
@@ -236,6 +253,7 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     try:
         import instil.experiments.tune  # noqa: F401  # torch and transformers, while the parent still plans
+        from instil.studies.execute import Job
 
         while True:
             say(carried_out(Job(**jobs.get()["job"]), say))

@@ -16,7 +16,7 @@ Every choice that the study will make is in the file (or a default here) before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,6 +138,7 @@ def read_study(
     *,
     models: Sequence[str] = (),
     data: Path | None = None,
+    parsed: Callable[[StudySpec], None] = lambda spec: None,
 ) -> StudySpec:
     """The study in a file or preset, with `--set`, `--model` and `--data` applied, its base recipe checked.
 
@@ -147,6 +148,7 @@ def read_study(
         assignments: overrides, as in `seeds=[0,1]` or `recipe.tuning.max_steps=50`.
         models: the models to ask it of, instead of the file's.
         data: the root of the data, instead of the file's.
+        parsed: is given the study before its base recipe is checked, which imports torch.
 
     Raises:
         RecipeError: if the file, a key, an override or the base recipe is wrong; the message names the nearest key.
@@ -171,6 +173,7 @@ def read_study(
         raw["data"] = str(data)
     origin = str(path) + (" with --set" if assignments else "")
     spec: StudySpec = parse(question_of(question).Spec, raw, origin=origin, remedy=_REMEDY)
+    parsed(spec)
     _check_recipe(spec, origin)
     return spec
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from instil.fingerprint import fingerprint
 from instil.recipe import dump_yaml
 from instil.runs import machine, versions, write_json, write_text
 from instil.studies.check import Overlap, refuse_overlap
+from instil.studies.early import Early
 from instil.studies.progress import Watch, unwatched
 from instil.studies.questions import question_of
 
@@ -42,6 +44,7 @@ def answer(
     runs: Path | None = None,
     workers: int | None = None,
     engine: Literal["local", "ray"] = "local",
+    early: Early | None = None,
     watch: Watch = unwatched,
     say: Say = print,
     command: str = "",
@@ -54,6 +57,7 @@ def answer(
         runs: where its runs lie, so that several studies can share them; `out/runs` by default.
         workers: runs at a time; what the study file says by default.
         engine: `local` or `ray`.
+        early: what was begun for it already; it is begun here where nothing is given.
         watch: is told how far the grid is.
         say: shows a line to the person.
         command: how it was started, for the page.
@@ -61,30 +65,34 @@ def answer(
     Raises:
         InstilError: if the study cannot be carried out, or no run of it could be finished.
     """
-    from instil.studies.engine import carry_out  # imports torch
-
     begun = time.monotonic()
     question = question_of(spec.question)
-    grid = question.grid(spec)
-    _refuse_strangers(spec, out)
     overlaps: list[Overlap] = []
+    with Early(worker=False) if early is None else nullcontext(early) as ahead:
+        ahead.begin(spec)
+        from instil.studies.engine import carry_out  # imports torch
 
-    def begin() -> None:
-        overlaps.extend(refuse_overlap(spec, say))
-        _begin(spec, out)
+        grid = question.grid(spec)
+        _refuse_strangers(spec, out)
 
-    results = carry_out(
-        grid,
-        out,
-        runs=runs,
-        workers=spec.workers if workers is None else workers,
-        threads=spec.threads,
-        engine=engine,
-        data=None if spec.data is None else Path(spec.data),
-        first=begin,
-        watch=watch,
-        say=say,
-    )
+        def begin() -> None:
+            ahead.looked()
+            overlaps.extend(refuse_overlap(spec, say))
+            _begin(spec, out)
+
+        results = carry_out(
+            grid,
+            out,
+            runs=runs,
+            workers=spec.workers if workers is None else workers,
+            threads=spec.threads,
+            engine=engine,
+            data=None if spec.data is None else Path(spec.data),
+            pool=ahead.pool,
+            first=begin,
+            watch=watch,
+            say=say,
+        )
     carried_out = time.monotonic()
     refuse_nothing(results)
     report = question.analyse(spec, results)
