@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from tests.tiny_models import tiny_folder, tiny_loaded
 
 from instil.errors import InstilError
 from instil.experiments.align import AlignResult, align, finite
-from instil.experiments.align_prepare import prepare_align
+from instil.experiments.align_prepare import Given, prepare_align
 from instil.experiments.align_recipe import resolve_align
 from instil.experiments.align_report import recommended
+from instil.mixtures.encode import Encoder
 from instil.models.loading import load, save
 from instil.models.reward_head import attach_head
 from instil.records import Prompt, PromptFormat
@@ -245,6 +247,38 @@ def test_a_check_against_targets_is_no_judge_to_be_doubted(tiny_base: Path, tmp_
     assert report["verifiable"]
     assert "is also what judged it" not in report["verdict"]
     assert not any("over-optimisation" in note for note in report["notes"])
+
+
+def test_only_what_learns_from_rankings_is_asked_as_in_evaluation(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoder, "stops", lambda self, prompt: ("a", "e", "o", " "))
+    found = {}
+    for method, raw in (("dpo", offline(tiny_base, tmp_path)), ("grpo", on_policy(tiny_base, tmp_path, "grpo"))):
+        carried_out(raw, tmp_path / method, "alignment.max_steps=1")
+        found[method] = json.loads((tmp_path / method / "monitor" / "test-start.json").read_text())["answers"]
+    assert not any(set("aeo ") & set(one["text"]) for one in found["dpo"])
+    assert any(set("aeo ") & set(one["text"]) for one in found["grpo"])
+
+
+def test_what_a_reward_may_look_at_is_part_of_the_run(tiny_base: Path, tmp_path: Path) -> None:
+    plain = [Prompt(f"Say {k}.", "aa", task="mine", example=str(k), references=("aa", "a")) for k in range(40)]
+    handed: dict[str, Any] = {"prompts": plain[:20], "monitor_prompts": plain[20:30], "test_prompts": plain[30:]}
+    raw = on_policy(tiny_base, tmp_path, "grpo")
+    del raw["prompts"]
+
+    def named(**more: Sequence[Prompt]) -> dict[str, str]:
+        return prepare_align(resolve_align(raw), given=Given(**{**handed, **more})).inputs
+
+    was = named()
+    assert named() == was
+    for changed in ({"target": "bb"}, {"references": ("aa",)}, {"answer": "a"}, {"metadata": {"level": "1"}}):
+        for side, name in (
+            ("prompts", "prompts"), ("monitor_prompts", "held-out prompts"), ("test_prompts", "held-out prompts")
+        ):  # fmt: skip
+            other = [replace(handed[side][0], **changed), *handed[side][1:]]  # type: ignore[arg-type]
+            now = named(**{side: other})
+            assert {key for key in was if now[key] != was[key]} == {name}
 
 
 TEMPLATE = (

@@ -137,6 +137,8 @@ def test_a_service_that_is_overloaded_is_asked_again_later(serve: Callable[..., 
         (200, '{"rewards": [1.0]}', "1 rewards for 2 answers"),
         (200, '{"rewards": [1.0, "good"]}', "'good' for a reward"),
         (200, '{"rewards": [1.0, true]}', "'True' for a reward"),
+        (200, '{"rewards": [1.0, 1' + "0" * 400 + "]}", "an integer of 401 digits, for a reward"),
+        (200, '{"rewards": [1.0, 1' + "0" * 9000 + "]}", "no JSON with `rewards`"),  # more than Python reads
         (302, "http://127.0.0.1:9/elsewhere", "302"),
     ],
 )

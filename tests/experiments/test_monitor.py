@@ -16,9 +16,11 @@ from tests.tiny_models import tiny_loaded, tiny_model
 from instil.evaluation.scoring import encoder_of
 from instil.experiments.monitor import Monitor, MonitorSpec, Written, alarms_of, step_file, steps_written
 from instil.experiments.rewards import Judge
+from instil.fingerprint import keyed_int
 from instil.models.loading import LoadedModel
-from instil.records import Prompt
+from instil.records import Message, Prompt
 from instil.tuning.rewards import RewardBatch
+from instil.tuning.sampler import EngineSampler
 
 PROMPTS = [Prompt(f"w{k} w{k + 1} w{k + 2}", "w1", task="words", example=str(k)) for k in range(16)]
 
@@ -110,6 +112,29 @@ def test_answers_are_drawn_alike_at_every_step(tmp_path: Path, start: LoadedMode
     other.begin(start)
     other(1, start.model)
     assert [a.text for a in steps_written(tmp_path, 1)] != [a.text for a in steps_written(tmp_path / "other", 1)]
+
+
+def test_answers_are_those_that_a_rollout_would_draw(tmp_path: Path, start: LoadedModel) -> None:
+    """Rollouts end by the end token alone: so does what is watched, though evaluation would end at a next turn."""
+    policy = replace(start, form=replace(start.form, turn_separator=" ", user="w7 "))  # `w7` begins a turn
+    prompts = [replace(one, messages=(Message("user", one.input),)) for one in PROMPTS]
+    keys: dict[str, Any] = {"prompts": prompts, "encoder": encoder_of(policy), "max_new_tokens": 24}
+    written = monitor(tmp_path, policy, **keys).ask(policy)
+    sampler = EngineSampler(policy, max_new_tokens=24, temperature=1.0, dtype=torch.float32)
+    rows = [reading.ids for reading in encoder_of(policy).read(prompts, 24)]
+    seeds = [keyed_int(0, "monitor", place, n=1 << 63) for place in range(len(rows))]
+    drawn = sampler.sample(rows, samples=1, seeds=seeds)
+    assert [(one.text, one.finished, one.tokens) for one in written] == [
+        (one.text, one.finished, len(one.ids)) for one in drawn
+    ]
+    as_evaluated = monitor(tmp_path, policy, **keys, stops=True).ask(policy)
+    assert any("w7" in one.text for one in written)
+    assert not any("w7" in one.text for one in as_evaluated)
+
+
+def test_a_short_context_of_the_policy_leaves_half_for_the_prompt(tmp_path: Path, start: LoadedModel) -> None:
+    watched = monitor(tmp_path, start, encoder=encoder_of(start, 16), max_new_tokens=64)
+    assert max(one.tokens for one in watched.ask(start)) == 8
 
 
 def test_gold_decides_what_wins_where_there_is_gold(tmp_path: Path, start: LoadedModel) -> None:

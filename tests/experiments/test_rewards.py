@@ -119,6 +119,8 @@ def own(tmp_path: Path) -> Path:
         "def words(prompts, completions):\n    return ['good'] * len(completions)\n"
         "def nothing(prompts, completions):\n    pass\n"
         "def bad(prompts, completions):\n    raise KeyError('oh')\n"
+        "def late(prompts, completions):\n    yield 1.0\n    raise ValueError('bad\\nluck')\n"
+        "def huge(prompts, completions):\n    return [10**400] * len(completions)\n"
         "def one(prompts):\n    return []\n"
         "def nan(prompts, completions):\n    return [float('nan')] * len(completions)\n"
     )
@@ -147,6 +149,8 @@ def counted(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[int]:
         ("words", "gave no list of 2 numbers"),
         ("nothing", "gave no list of 2 numbers"),
         ("bad", "failed: KeyError: 'oh'"),
+        ("late", "failed: ValueError: bad luck"),
+        ("huge", "gave no list of 2 numbers"),
     ],
 )
 def test_a_function_that_fails_is_one_line(own: Path, name: str, told: str) -> None:

@@ -277,6 +277,7 @@ def _monitors(prepared: AlignPrepared, reference: LoadedModel, run: RunFolder) -
             strength=strength,
             say=run.say,
             score="" if recipe.way.on_policy else "accuracy",
+            stops=not recipe.way.on_policy,
         )
         for prompts in (prepared.watched, prepared.tested)
     )

@@ -14,7 +14,14 @@ from typing import Any
 from instil.errors import DataError, RecipeError
 from instil.evaluation.scoring import encoder_of
 from instil.evaluation.suite import Suite
-from instil.experiments.align_prompts import Asked, ListedPrompts, MixturePrompts, kept_apart, prompts_of
+from instil.experiments.align_prompts import (
+    Asked,
+    ListedPrompts,
+    MixturePrompts,
+    kept_apart,
+    prompts_fingerprint,
+    prompts_of,
+)
 from instil.experiments.align_recipe import AlignRecipe
 from instil.experiments.measure import open_suites, refuse_leaks
 from instil.experiments.prepare import in_form
@@ -89,7 +96,7 @@ class AlignPrepared:
             "ptx": self.text or self.demonstrations,
         }
         found |= {name: part.fingerprint for name, part in named.items() if part is not None}
-        kept = [[[one.task, one.example, one.input] for one in side] for side in (self.watched, self.tested)]
+        kept = [prompts_fingerprint(side) for side in (self.watched, self.tested)]
         return {**found, "held-out prompts": fingerprint(kept)}
 
 

@@ -10,7 +10,7 @@ Nothing that is watched or tested is ever trained on, and nothing that is tested
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from instil.errors import DataError
@@ -94,8 +94,12 @@ class ListedPrompts:
     @property
     def fingerprint(self) -> str:
         """Names every prompt."""
-        said = [[prompt.input, [[one.role, one.content] for one in prompt.messages]] for prompt in self.prompts]
-        return fingerprint([self.seed, said])
+        return fingerprint([self.seed, prompts_fingerprint(self.prompts)])
+
+
+def prompts_fingerprint(prompts: Iterable[Prompt]) -> str:
+    """Names prompts with all that a reward may look at: targets, references and metadata too."""
+    return fingerprint([asdict(prompt) for prompt in prompts])
 
 
 def prompts_of(rankings: Iterable[Ranking]) -> list[Prompt]:

@@ -95,7 +95,12 @@ class Endpoint:
             return math.nan
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._wrong(f"it gave {str(value)[:40]!r} for a reward")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # JSON's integers have no end
+            raise self._wrong(
+                f"it gave {str(value)[:20]}..., an integer of {len(str(value))} digits, for a reward"
+            ) from None
 
     def _sent(self, body: bytes) -> bytes:
         reason = ""

@@ -11,7 +11,8 @@ gold, while the KL to the reference stays within `kl_budget`; beyond it there is
 Gold is only ever looked at here: training never sees it, but choosing by it is choosing, so that what a report tells is
 measured on other prompts, which are asked once, at the end.
 
-Every answer is drawn with a seed of its prompt alone: at every step, and by the start, with the same one.
+Every answer is drawn with a seed of its prompt alone: at every step, and by the start, with the same one. Where answers
+are sampled to learn from, they are asked for here just as there: what ends one is the end token, or the length limit.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ class Monitor:
         say: shows a line to the person.
         besides: further figures of a model, such as those of held-out rankings; they are not judged.
         score: the name of the figure that `score` is where nothing judges answers.
+        stops: whether the next turn or example ends an answer too, as in evaluation and chat. Not where answers are
+            sampled to learn from: there the end token alone does, and a model that does not write it should look so.
     """
 
     def __init__(
@@ -134,11 +137,12 @@ class Monitor:
         say: Callable[[str], None] = lambda line: None,
         besides: Callable[[PreTrainedModel], Mapping[str, float]] | None = None,
         score: str = "",
+        stops: bool = False,
     ) -> None:
         self.spec, self.prompts, self.encoder, self.reference = spec, tuple(prompts), encoder, reference
         self.proxy, self.gold, self.folder, self.say = proxy, gold, folder, say
         self.max_new_tokens, self.seed, self.tokens_per_batch = max_new_tokens, seed, tokens_per_batch
-        self.strength, self.besides, self.score = strength, besides, score
+        self.strength, self.besides, self.score, self.stops = strength, besides, score, stops
         self.start: list[Written] = []
         self.policy: LoadedModel | None = None
 
@@ -190,12 +194,14 @@ class Monitor:
 
     def ask(self, loaded: LoadedModel) -> list[Written]:
         """A model's answers to every prompt, judged."""
-        most = min(self.max_new_tokens, max(1, loaded.max_length // 2))
+        most = self.max_new_tokens
+        if loaded.architecture != "seq2seq":  # half of the context is left for the prompt
+            most = min(most, max(1, self.encoder.max_length // 2))
         read = [reading.ids for reading in self.encoder.read(self.prompts, most)]
         engine = engine_of(loaded)
         sampling = Sampling(temperature=self.spec.temperature)
         seeds = [keyed_int(self.seed, "monitor", place, n=1 << 63) for place in range(len(read))]
-        stops = [self.encoder.stops(prompt) for prompt in self.prompts]
+        stops = [self.encoder.stops(prompt) if self.stops else () for prompt in self.prompts]
         found: dict[int, Any] = {}
         for ends in sorted(set(stops)):
             places = [place for place, mine in enumerate(stops) if mine == ends]

@@ -15,7 +15,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any, Protocol
@@ -135,16 +135,18 @@ class FromFunction:
         """
         try:
             given = self.function(list(batch.prompts), list(batch.completions))
+            if isinstance(given, Iterator):  # a generator, which may fail as late as here
+                given = list(given)
         except _PASSED_ON:
             raise
         except Exception as error:  # whatever a function of somebody else raises
             raise RunError(
-                f"the reward {self.place} failed: {type(error).__name__}: {str(error)[:200]}",
+                f"the reward {self.place} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
                 remedy="Correct the function, then go on with --resume",
             ) from error
         try:
             rewards = [float(value) for value in given]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             rewards = []
         if len(rewards) != len(batch.completions):
             raise RunError(
@@ -181,7 +183,7 @@ def _function(place: str) -> tuple[Callable[..., Any], str]:
         raise
     except Exception as error:  # a module of somebody else may raise anything while it is read
         raise RecipeError(
-            f"the reward {place} cannot be imported ({type(error).__name__}: {str(error)[:200]})",
+            f"the reward {place} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
             remedy="Give MODULE:FUNCTION of an installed module, or FILE.py:FUNCTION",
         ) from error
     function = getattr(module, name, None)
