@@ -153,20 +153,20 @@ def stopped(path: Path, loaded: LoadedModel, method: str, rewards: list[Any], **
     """A run just before its first step, with a rollout made."""
     found: list[Stopped] = []
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def train(spec: Any, model: Any, batches: Any, loss_sum: Any, run: Any, **given: Any) -> Any:
         given["prepare"](0, model)
         found.append(Stopped(spec, model, batches, loss_sum, given["prepare"], loss_sum.keeper))
-        raise Enough
+        raise EnoughError
 
     detach, average = policy.detach, policy.detach_average
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy, "train", train)
         patch.setattr(policy, "detach", lambda model: None)
         patch.setattr(policy, "detach_average", lambda model: None)
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             learnt(path, loaded, method, rewards, **more)
     yield found[0]
     average(loaded.model)

@@ -8,10 +8,10 @@
     rewards of one prompt  [1 0 0 1]     grpo [.87 -.87 -.87 .87]     rloo [.67 -.67 -.67 .67]
 
 KL in the reward: beta (log pi(y) - log reference(y)) is taken from the reward of the whole answer. KL in the loss: beta
-times the estimator k3 of each token is added to the loss; its gradient is that of KL(reference, policy), so that
-the optimum is not the one of a penalty in the reward (nor is it where rewards are divided by their deviation). The table
-gives defaults, every column has a key of its own:
-`scaled: false` is Dr. GRPO's advantage, `normalise: constant` its mean, `normalise: token` with `clip_above` is DAPO's.
+times the estimator k3 of each token is added to the loss; its gradient is that of KL(reference, policy), so that the
+optimum is not the one of a penalty in the reward (nor is it where rewards are divided by their deviation). The table
+gives defaults, every column has a key of its own: `scaled: false` is Dr. GRPO's advantage, `normalise: constant` its
+mean; `normalise: token` with `clip_above` is DAPO's.
 
 All answers of a prompt are in one step and share the prompt in memory, where the model may (`models.groups`).
 

@@ -31,7 +31,7 @@ from instil.tuning.loop import Evaluate, TrainResult, piece_tokens, train
 from instil.tuning.loop_spec import product_dtype
 from instil.tuning.lora import add_lora
 from instil.tuning.memory import recomputing
-from instil.tuning.policy_learning import PolicyLearning
+from instil.tuning.policy_learning import PolicyLearning, undropped
 from instil.tuning.policy_method import PolicyMethod
 from instil.tuning.policy_reference import PolicyReference
 from instil.tuning.policy_spec import PolicySpec
@@ -97,13 +97,6 @@ def align_policy(
         network = value_network(loaded, value_start, lora=spec.lora, seed=spec.seed, say=run.say)
     if spec.lora is not None:
         add_lora(loaded.model, spec.lora, seed=spec.seed)
-    if spec.ema is not None and way_of(spec.parallel, loaded.model, world, optimizer=spec.optimizer) == "fsdp":
-        raise world.once(
-            RecipeError(
-                "alignment.ema keeps an average of whole weights, and parallel fsdp cuts them",
-                remedy="Leave ema out, or set parallel to ddp",
-            )
-        )
     layouts = world.together(lambda: _layouts(loaded, network, held_to, spec, run.say))
     dtype = product_dtype(spec, loaded.device)
 
@@ -126,12 +119,22 @@ def align_policy(
     try:
         if network is not None:
             attach(loaded.model, network.model)
+        sharded = way_of(spec.parallel, loaded.model, world, optimizer=spec.optimizer) == "fsdp"
+        if spec.ema is not None and sharded:
+            raise world.once(
+                RecipeError(
+                    "alignment.ema keeps an average of whole weights, and parallel fsdp cuts them",
+                    remedy="Leave ema out, or set parallel to ddp",
+                )
+            )
         if spec.ema is not None:
             attach_average(loaded.model)
-        learning = PolicyLearning(loaded, spec, method, RolloutKeeper(spec, run, maker), layouts[0], ptx)
+        keeper = RolloutKeeper(spec, run, maker)
+        learning = PolicyLearning(loaded, spec, method, keeper, layouts[0], ptx=ptx, sharded=sharded)
         if world.size > 1 and ptx is not None:
             learning.look(world)
-        with recomputing(loaded.model, spec.gradient_checkpointing):
+        again = spec.gradient_checkpointing
+        with recomputing(loaded.model, again), undropped(loaded.model, again):
             result = train(
                 spec,
                 loaded.model,

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from instil.models.architecture import forward_of
 from instil.models.groups import completion_logits, log_probs, log_probs_and_entropy
@@ -47,6 +47,7 @@ class PolicyLearning:
         keeper: has the rollouts.
         layout: of the policy's answers.
         ptx: what is mixed in.
+        sharded: whether processes hold a part of every weight each.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class PolicyLearning:
         method: PolicyMethod,
         keeper: RolloutKeeper,
         layout: Layout,
+        *,
         ptx: Ptx | None,
+        sharded: bool,
     ) -> None:
         self.loaded, self.spec, self.method, self.keeper = loaded, spec, method, keeper
-        self.layout, self.ptx = layout, ptx
+        self.layout, self.ptx, self.sharded = layout, ptx, sharded
         self.figures = {"loss": self.method.figures}
         forward = forward_of(loaded.architecture)
         self._text_loss = AnswerLoss(lambda model, item: forward.answer_logits(model, item, "bucketed"))
@@ -97,10 +100,18 @@ class PolicyLearning:
 
     def __call__(self, model: PreTrainedModel, item: Item) -> Tensor:
         """The summed loss of a piece, and its figures."""
-        with undropped(model, self.spec.gradient_checkpointing):
+        evaluated = contextlib.nullcontext() if self.spec.gradient_checkpointing else evaluating(model)
+        with evaluated:
             if isinstance(item, PackTensors):
-                return self._text_loss(model, item)
+                return self._of_text(model, item)
             return self.method.loss(self._said(model, item), item)
+
+    def _of_text(self, model: PreTrainedModel, item: PackTensors) -> Tensor:
+        loss = self._text_loss(model, item)
+        if self.sharded and self.method.has_values:
+            # who holds a part of the value network waits until all use it, and others may be at answers meanwhile
+            return loss + 0.0 * values_at(network_of(model), self.loaded.architecture, item, "bucketed").sum()
+        return loss
 
     def _said(self, model: PreTrainedModel, item: PolicyItem) -> Said:
         architecture, method = self.loaded.architecture, self.method
@@ -125,26 +136,22 @@ class PolicyLearning:
 
 
 @contextlib.contextmanager
-def undropped(model: PreTrainedModel, checkpointing: bool) -> Iterator[None]:
-    """While open, nothing is dropped; blocks are still computed twice where that is wanted."""
-    with evaluating(model):
-        if not checkpointing:
-            yield
-            return
-        # such a block looks at its own mode to know whether it is trained, and some drop something themselves
-        blocks = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-        rates = [
-            (block, name, value)
-            for block in blocks
-            for name in ("dropout", "activation_dropout")
-            if isinstance(value := getattr(block, name, None), float)
-        ]
-        try:
-            for block in blocks:
-                block.training = True
-            for block, name, _ in rates:
-                setattr(block, name, 0.0)
-            yield
-        finally:
-            for block, name, value in rates:
-                setattr(block, name, value)
+def undropped(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """While open and wanted, a model that is in training drops nothing.
+
+    Blocks that are computed twice must be in training, and are computed again when the loss is long done; so the rates
+    themselves are 0, those of layers and those that blocks keep as numbers.
+    """
+    found = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, _DropoutNd)))
+    ]
+    try:
+        for module, name, _ in found if wanted else ():
+            setattr(module, name, 0.0)
+        yield
+    finally:
+        for module, name, value in found:
+            setattr(module, name, value)

@@ -88,7 +88,8 @@ def k2(log_prob_K: Tensor, reference_K: Tensor) -> Tensor:
 
 def k3(log_prob_K: Tensor, reference_K: Tensor) -> Tensor:
     """The estimate that is never negative and varies less. Its gradient, which is GRPO's, is that of KL(reference,
-    policy) where the policy samples: as a term of a loss it has another optimum than a penalty in the reward."""
+    policy) where the policy samples: as a term of a loss it has another optimum than a penalty in the reward.
+    """
     lower_K = reference_K - log_prob_K
     return torch.exp(lower_K) - 1.0 - lower_K
 

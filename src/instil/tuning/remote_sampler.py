@@ -2,7 +2,8 @@
 
     refresh   the policy's weights go to a folder; POST {refresh_url} {"path": ".../00012"}     the server reads them
     sample    POST {url}/v1/completions {"prompt": [12, 7, 9], "n": 8, "logprobs": 0, "seed": ..., ...}
-              answers by token ids where the server gives them (vLLM: `return_tokens_as_token_ids`), else by their text
+              answers by token ids where the server gives them (vLLM: `return_tokens_as_token_ids`); else by their
+              text, which is encoded again: special tokens within it are lost
 
     {"choices": [{"text": " Paris", "finish_reason": "stop",
                   "logprobs": {"tokens": ["token_id:31", "token_id:2"], "token_logprobs": [-0.7, -0.1]}}]}
@@ -152,6 +153,7 @@ class RemoteSampler:
             ids = [int(str(token).removeprefix(_ID)) for token in tokens]
         else:
             ids, log_probs = list(self.loaded.backend.encode(choice["text"], add_special_tokens=False).ids), ()
+            ended = ended or not ids  # of special tokens alone, which its text does not tell
         if ended and (not ids or ids[-1] not in self.writing.end_ids):
             ids.append(self.loaded.eos_id)
             log_probs = ()
