@@ -392,6 +392,26 @@ def test_a_reward_that_is_learned_by_is_no_gold(tiny_base: Path, tmp_path: Path)
     refused(raw, tmp_path, "two rewards are named 'long'")
 
 
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        ({"python": "{own}:few"}, "gave no list of 2 numbers"),
+        ({"python": "{own}:bad"}, "failed: KeyError: 'oh'"),
+        ({"url": "http://127.0.0.1:9/score", "retries": 0}, "does not answer"),
+    ],
+)
+@pytest.mark.parametrize("side", ["rewards", "gold"])
+def test_a_reward_that_cannot_work_is_told_before_anything_is_written(
+    tiny_base: Path, tmp_path: Path, side: str, reward: dict[str, Any], told: str
+) -> None:
+    own = tmp_path / "failing.py"
+    own.write_text(
+        "def few(prompts, completions):\n    return [1.0]\ndef bad(prompts, completions):\n    raise KeyError('oh')\n"
+    )
+    given = {key: str(value).replace("{own}", str(own)) for key, value in reward.items()}
+    refused({**on_policy(tiny_base, tmp_path, "grpo"), side: [given]}, tmp_path, told)
+
+
 def test_rankings_of_one_level_cannot_be_learned_from_in_pairs(tiny_base: Path, tmp_path: Path) -> None:
     raw = offline(tiny_base, tmp_path)
     rows = [{"prompt": f"Say {k}.", "completion": "yes", "label": k % 2 == 0} for k in range(60)]

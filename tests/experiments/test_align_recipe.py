@@ -90,6 +90,12 @@ def test_the_method_can_be_changed_from_outside_and_then_decides_the_keys(ranked
         resolve_align({**ranked, "rewards": [{"metric": "task"}]}, method="ppo")
 
 
+def test_an_unknown_method_is_all_that_is_told(ranked: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="got 'dppo'") as error:
+        resolve_align(ranked, method="dppo")
+    assert "alignment" not in error.value.message.removeprefix("the recipe")
+
+
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [

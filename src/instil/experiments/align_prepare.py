@@ -26,7 +26,7 @@ from instil.experiments.align_recipe import AlignRecipe
 from instil.experiments.measure import open_suites, refuse_leaks
 from instil.experiments.prepare import in_form
 from instil.experiments.recipe import ModelSpec
-from instil.experiments.rewards import Judge, open_rewards
+from instil.experiments.rewards import Judge, open_rewards, try_rewards
 from instil.experiments.texts import Documents, load_text
 from instil.experiments.tune import tokenizer_fingerprint
 from instil.fingerprint import fingerprint
@@ -38,6 +38,9 @@ from instil.models.loading import LoadedModel, load
 from instil.records import Prompt
 from instil.tuning.rewards import Reward
 from instil.tuning.trackers import check_trackers
+
+#: Watched prompts that functions and services are tried on before a run begins.
+_TRIED = 2
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def prepare_align(recipe: AlignRecipe, *, given: Given = NOTHING, strict: bool =
     _refuse_twice(proxy, gold)
     encoder = encoder_of(start, getattr(recipe.alignment, "max_length", None))
     watched, tested, left_out = _that_can_be_asked(encoder, watched, tested)
+    try_rewards([*proxy, *gold], watched[:_TRIED])
     remarks = (*left_out, *(mixture.remarks if mixture else ()), *(rankings.lines() if rankings is not None else ()))
     return AlignPrepared(
         recipe,

@@ -102,6 +102,8 @@ class AlignRecipe(Section):
         said = full.get("alignment") or {}
         if method in METHODS and isinstance(said, Mapping):
             full["alignment"] = _with_evaluations(method, {"seed": seed, **said})
+        elif method not in METHODS:
+            full["alignment"] = LoopSpec()  # the method alone is wrong: whose keys these are, nobody knows
         return full
 
     @model_validator(mode="after")

@@ -141,8 +141,8 @@ class FromFunction:
             raise
         except Exception as error:  # whatever a function of somebody else raises
             raise RunError(
-                f"the reward {self.place} failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-                remedy="Correct the function, then go on with --resume",
+                f"the reward {self.place} failed: {type(error).__name__}: {str(error)[:200]}",
+                remedy="Correct the function, and begin a new run; with the same function a run goes on by --resume",
             ) from error
         try:
             rewards = [float(value) for value in given]
@@ -183,7 +183,7 @@ def _function(place: str) -> tuple[Callable[..., Any], str]:
         raise
     except Exception as error:  # a module of somebody else may raise anything while it is read
         raise RecipeError(
-            f"the reward {place} cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            f"the reward {place} cannot be imported ({type(error).__name__}: {str(error)[:200]})",
             remedy="Give MODULE:FUNCTION of an installed module, or FILE.py:FUNCTION",
         ) from error
     function = getattr(module, name, None)

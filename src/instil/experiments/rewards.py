@@ -86,6 +86,25 @@ def open_rewards(
     return [_opened(spec, metrics, device, where) for spec in specs]
 
 
+def try_rewards(rewards: Sequence[Reward], prompts: Sequence[Prompt]) -> None:
+    """Ask each function and each service once, so that one that cannot work says so before anything long begins.
+
+    Args:
+        rewards: all of a run; models and metrics are known to work once they are opened.
+        prompts: a few that will be asked; what is judged is their target, or their own text where they have none.
+
+    Raises:
+        RunError: if one fails, or gives another number of rewards than there are answers.
+    """
+    answers = tuple(prompt.target or prompt.input for prompt in prompts)
+    batch = RewardBatch(
+        prompts=tuple(prompts), completions=answers, ids=((),) * len(answers), finished=(True,) * len(answers)
+    )
+    for reward in rewards:
+        if isinstance(reward, (FromFunction, FromService)):
+            reward(batch)
+
+
 def _opened(spec: RewardSourceSpec, metrics: Mapping[str, str], device: str, where: str) -> Reward:
     if spec.metric is not None:
         if not metrics:
