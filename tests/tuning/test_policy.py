@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def test_every_rollout_has_a_row_and_a_file_before_its_steps(tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / "run" / "rollouts").iterdir()) == [
         "00000.json", "00001.json", "00001.safetensors", "00002.json", "00002.safetensors",
     ]  # fmt: skip
+
+
+def test_beta_is_led_from_rollout_to_rollout(tmp_path: Path) -> None:
+    keys = {**SMALL, "minibatches": 1, "beta": 0.1, "target_kl": 0.05, "kl_horizon": 40, "learning_rate": 1e-2}
+    learnt(tmp_path / "run", tiny_loaded(), "ppo", [SmallWords()], **keys)
+    found = [row["rollout"] for row in rows(tmp_path / "run")]
+    for one, following in pairwise(found):
+        error = min(max(one["kl"] / 0.05 - 1, -0.2), 0.2)
+        assert following["beta"] == pytest.approx(one["beta"] * (1 + error * 8 / 40))
+    assert len({one["beta"] for one in found}) == len(found)
 
 
 def test_a_run_that_is_continued_for_longer_is_the_longer_run(tmp_path: Path) -> None:

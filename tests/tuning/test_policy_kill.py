@@ -8,6 +8,8 @@ beta is remembered in memory alone.
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from tests.tuning import bandit
 from tests.tuning.bandit import SmallWords, learnt
 from tests.tuning.killing import End, Life, end_of, lived, same, survives_random_kills
 
-from instil.tuning import rollout_maker
+from instil.tuning import rollout_maker, rollouts
 from instil.tuning.ppo import Ppo
 from instil.tuning.rollout_keeper import RolloutKeeper
+from instil.tuning.rollouts import RolloutFolder
 
 KEYS: dict[str, Any] = {
     "max_steps": 26,
@@ -41,7 +44,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "kind": "gpt2", "model": DROPS, "method": "ppo", "keys": {"target_kl": 0.2, "kl_horizon": 40, "ema": 0.9},
     },
     "grpo seq2seq": {"kind": "t5", "model": {}, "method": "grpo", "keys": {"optimizer": "adafactor"}},
-    "reinforce": {"kind": "gpt2", "model": {}, "method": "reinforce", "keys": {"baseline": "running"}},
+    "reinforce": {
+        "kind": "gpt2", "model": {}, "method": "reinforce", "keys": {"baseline": "running", "minibatches": 1},
+    },
 }  # fmt: skip
 
 
@@ -69,7 +74,8 @@ def _whole(name: str, path: Path) -> Whole:
     assert code == 0
     end = end_of(path / "whole")
     assert end[1][-1]["step"] == KEYS["max_steps"]
-    assert [row["step"] for row in end[1] if "rollout" in row] == list(range(0, 26, 4))
+    every = 2 if name == "reinforce" else 4
+    assert [row["step"] for row in end[1] if "rollout" in row] == list(range(0, 26, every))
     return Whole(end, seconds)
 
 
@@ -86,6 +92,35 @@ def test_killed_at_twenty_five_random_moments(tmp_path: Path, name: str) -> None
     whole = _whole(name, tmp_path)
     survived = survives_random_kills(life_of(name), tmp_path / "killed", whole.end, kills=25, seconds=whole.seconds)
     assert survived, (tmp_path / "killed" / "told.txt").read_text()
+
+
+def test_killed_before_every_operation_on_the_files_of_rollouts(tmp_path: Path) -> None:
+    """Between the answers and what names them, between these and the row of metrics, while old ones are removed."""
+    whole = _whole("ppo", tmp_path)
+
+    def deadly(number: int) -> None:
+        left = [number]
+
+        def wrapped(real: Any) -> Any:
+            def call(*given: Any, **more: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **more)
+
+            return call
+
+        for name in ("write_bytes", "write_text"):
+            setattr(rollouts, name, wrapped(getattr(rollouts, name)))
+        for name in ("_row", "_kept"):
+            setattr(RolloutKeeper, name, wrapped(getattr(RolloutKeeper, name)))
+        RolloutFolder.prune = wrapped(RolloutFolder.prune)  # type: ignore[method-assign]
+        life_of("ppo")(tmp_path / "killed")
+
+    for number in range(1, 8):
+        assert lived(lambda number=number: deadly(number))[0] == -signal.SIGKILL  # type: ignore[misc]
+    assert lived(lambda: life_of("ppo")(tmp_path / "killed"))[0] == 0
+    assert same(end_of(tmp_path / "killed"), whole.end)
 
 
 def _caught(tmp_path: Path, name: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -22,6 +22,7 @@ from instil.models.engine import Engine
 from instil.models.loading import LoadedModel
 from instil.models.sampling import Sampling
 from instil.models.seq2seq_engine import Seq2SeqEngine
+from instil.tuning.weight_average import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,13 @@ class EngineSampler:
 
     def _asked(self) -> LoadedModel:
         """The policy as it is, in the numbers that answers are sampled in."""
-        model: Any = self.loaded.model
-        if self.dtype == torch.float32 or model.device.type == "cpu":
+        model = self.loaded.model
+        if self.dtype == torch.float32 or not all(weight.is_floating_point() for weight in model.parameters()):
             return self.loaded
         with torch.no_grad():
             if self._copy is None:
-                apart = {id(part): None for part in (getattr(model, "value_network", None),) if part is not None}
-                self._copy = copy.deepcopy(model, apart).to(self.dtype).eval()
+                with plain(model):
+                    self._copy = copy.deepcopy(model).to(self.dtype).eval()
             present = dict(model.named_parameters())
             for name, weight in self._copy.named_parameters():
                 weight.copy_(present[name])
