@@ -139,6 +139,17 @@ def test_runs_that_failed_are_left_out_and_counted() -> None:
     assert found.high - found.low == pytest.approx(crossed(whole).high - crossed(whole).low, rel=0.4)
 
 
+def test_the_last_bits_of_scores_do_not_move_degrees_of_freedom() -> None:
+    """Where neither seeds nor tasks differ by themselves they are whole: 2 must not be 1.9 on another machine."""
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        rows, columns = rng.uniform(-0.5, 0.5, 4), rng.uniform(-0.5, 0.5, 9)
+        table = 0.5 + np.outer(rows - rows.mean(), columns - columns.mean())
+        found = crossed({seed: {str(k): [float(x)] for k, x in enumerate(row)} for seed, row in enumerate(table)})
+        variance = ((table - 0.5) ** 2).sum() / (3 * 8) / table.size
+        assert found.high - found.score == pytest.approx(student_t(2) * variance**0.5, rel=1e-3)
+
+
 def test_draws_that_share_no_task_can_be_averaged_too() -> None:
     rng = np.random.default_rng(5)
     found = crossed({seed: {f"{seed}/{task}": [rng.random()] for task in range(8)} for seed in range(4)})

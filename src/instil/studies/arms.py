@@ -81,5 +81,4 @@ def point(x: float | str, score: Interval | None) -> Point:
     """A value of a line."""
     if score is None:
         return {"x": x, "y": None}
-    made: Point = {"x": x, "y": score.score, "low": score.low, "high": score.high, "n": score.n}
-    return {**made, "note": score.lacks} if score.lacks else made
+    return {"x": x, "y": score.score, "low": score.low, "high": score.high, "n": score.n}

@@ -123,7 +123,7 @@ class Means:
         spread = sum(square**2 / part.freedom for square, part in squares)
         if spread == 0:
             return 1.0
-        return student_t(max(1.0, int(10 * whole**2 / spread) / 10)) / _NORMAL
+        return student_t(max(1.0, int(10 * whole**2 / spread + 1e-6) / 10)) / _NORMAL
 
 
 @dataclass(frozen=True)

@@ -192,8 +192,8 @@ def _half_width(table: Floats) -> float:
     count, (height, width) = int(held.sum()), table.shape
     squares = (rows + rest, height - 1), (columns + rest, width - 1), (rest, max(1, count - height - width + 1))
     freedom = variance**2 / sum(square**2 / free for square, free in squares)
-    # Rounded down, so that few quantiles are ever computed.
-    return student_t(max(1.0, int(freedom * 10) / 10)) * float(variance**0.5)
+    # Rounded down, so that few quantiles are ever computed; 3 where the last bits say 2.9999999.
+    return student_t(max(1.0, int(freedom * 10 + 1e-6) / 10)) * float(variance**0.5)
 
 
 def _variance_parts(table: Floats) -> tuple[float, float, float] | None:

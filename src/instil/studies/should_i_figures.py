@@ -60,11 +60,16 @@ def _budgets(arms: FourArms) -> Figure:
         "x": {"label": "rows of the task fine-tuned on", "scale": "category", "ticks": list(arms.budgets)},
         "y": _SCORE,
         "series": [
-            {"name": name, "style": arm, "points": [point(budget, arms.mean(arm, budget)) for budget in arms.budgets]}
+            {"name": name, "style": arm, "points": [_point(budget, arms.mean(arm, budget)) for budget in arms.budgets]}
             for arm, name in names.items()
         ],
         "references": [] if as_it_is is None else [{"y": as_it_is.score, "label": "tuned, no fine-tuning"}],
     }
+
+
+def _point(budget: str, score: Interval | None) -> Point:
+    found = point(budget, score)
+    return {**found, "note": score.lacks} if score and score.lacks else found
 
 
 def lacking(arms: FourArms) -> str:
