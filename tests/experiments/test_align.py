@@ -434,6 +434,11 @@ def test_a_masked_model_writes_no_answers_to_align(tmp_path: Path) -> None:
     refused(offline(base, tmp_path), tmp_path, "a masked model writes no answers to align")
 
 
+def test_a_reward_model_writes_no_answers_to_align(tmp_path: Path) -> None:
+    judge = reward_model(tmp_path / "judge", "llama")
+    refused(offline(Path(judge), tmp_path), tmp_path, "is a reward model, which judges answers")
+
+
 def test_a_reference_with_another_tokenizer_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     other = tiny_folder(tmp_path / "other", "llama")
     refused({**offline(tiny_base, tmp_path), "reference": str(other)}, tmp_path, "has another tokenizer than the model")

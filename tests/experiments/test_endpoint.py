@@ -155,8 +155,9 @@ def test_a_service_that_stays_down_is_one_line_after_all_attempts() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(RunError, match=r"does not answer .* after 4 attempts"):
+    with pytest.raises(RunError, match=r"does not answer .* after 4 attempts") as error:
         asked(f"http://127.0.0.1:{port}/score")
+    assert error.value.remedy.startswith("Start it, or correct its url")
 
 
 def test_a_service_that_takes_too_long_is_given_up(serve: Callable[..., Service]) -> None:

@@ -34,8 +34,9 @@ from instil.mixtures.encode import Encoder
 from instil.mixtures.load import assemble
 from instil.mixtures.mixture import Mixture
 from instil.mixtures.rankings import Rankings, open_rankings
-from instil.models.loading import LoadedModel, load
+from instil.models.loading import LoadedModel, load, resolve
 from instil.records import Prompt
+from instil.tuning.reward_model import FILE
 from instil.tuning.rewards import Reward
 from instil.tuning.trackers import check_trackers
 
@@ -128,6 +129,7 @@ def prepare_align(recipe: AlignRecipe, *, given: Given = NOTHING, strict: bool =
         _refuse_few(recipe, rankings)
     asked, watched, tested = _prompts(recipe, given, mixture, rankings)
     text, demonstrations = _ptx(recipe, data, strict)
+    _refuse_reward_model(recipe.model)
     start = _model(recipe.model)
     _refuse_masked(recipe, start)
     reference = None if recipe.reference is None else _reference(recipe.reference, start)
@@ -256,6 +258,14 @@ def _ptx(recipe: AlignRecipe, data: Path | None, strict: bool) -> tuple[Document
 def _model(spec: ModelSpec) -> LoadedModel:
     loaded = load(spec.path, device=spec.device, dtype=spec.dtype)
     return in_form(loaded, chat=spec.chat, answer_slots=spec.answer_slots)
+
+
+def _refuse_reward_model(spec: ModelSpec) -> None:
+    if (resolve(spec.path) / FILE).is_file():
+        raise RecipeError(
+            f"{spec.path} is a reward model, which judges answers and was not trained to write any",
+            remedy="Give the model that answers under model, and this one as {model: ...} under rewards or gold",
+        )
 
 
 def _refuse_masked(recipe: AlignRecipe, start: LoadedModel) -> None:

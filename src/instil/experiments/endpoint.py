@@ -30,6 +30,8 @@ _MOST_BYTES = 16_000_000
 #: What a service says when the same may work a little later.
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 60.0
+#: What to do about a reply that is none.
+_FORM = 'It should answer {"items": [...]} with {"rewards": [a number for each]}; then go on with --resume'
 
 
 class Endpoint:
@@ -123,13 +125,10 @@ class Endpoint:
                 cause = getattr(error, "reason", None) or error
                 reason = f"it does not answer ({str(cause) or type(cause).__name__})"
         tries = f" after {self.spec.retries + 1} attempts" if self.spec.retries else ""
-        raise self._wrong(reason + tries)
+        raise self._wrong(reason + tries, remedy="Start it, or correct its url; a run that began goes on by --resume")
 
-    def _wrong(self, reason: str) -> RunError:
-        return RunError(
-            f"the reward {self.spec.label!r} at {self.spec.url} gave none: {reason}",
-            remedy='It should answer {"items": [...]} with {"rewards": [a number for each]}; then go on with --resume',
-        )
+    def _wrong(self, reason: str, *, remedy: str = _FORM) -> RunError:
+        return RunError(f"the reward {self.spec.label!r} at {self.spec.url} gave none: {reason}", remedy=remedy)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
