@@ -102,6 +102,12 @@ def test_scaled_rewards_keep_their_proportions_so_that_no_token_is_paid_for_itse
     assert torch.allclose(sums, sums[0].expand_as(sums))
 
 
+def test_a_rollout_without_answers_has_no_advantages() -> None:
+    nothing = torch.zeros(3, 0)
+    advantages, returns = gae(nothing, nothing, nothing.bool(), gamma=1.0, lam=0.95)
+    assert advantages.shape == returns.shape == (3, 0)
+
+
 def test_rewards_that_are_all_equal_stay_as_they_are() -> None:
     mask = torch.tensor([[True, True], [True, False]])
     assert scaled(torch.full((2, 2), 3.0), mask).tolist() == [[3.0, 3.0], [3.0, 0.0]]

@@ -131,6 +131,14 @@ def test_a_rollout_without_any_reward_is_skipped_step_by_step_and_counted(tmp_pa
     assert rows(tmp_path / "run")[0]["rollout"]["reward"] is None
 
 
+def test_a_rollout_without_any_reward_counts_once_and_rewards_are_named_where_none_comes(tmp_path: Path) -> None:
+    bad = [Sometimes(tuple(prompt.input for prompt in PROMPTS))]
+    keys = {**SMALL, "minibatches": 2, "max_steps": 20, "max_skipped_in_a_row": 3}
+    with pytest.raises(RunError, match="6 steps in a row were not taken") as caught:
+        learnt(tmp_path / "run", tiny_loaded(), "ppo", bad, **keys)
+    assert "rewards of the last rollouts" in str(caught.value.remedy)
+
+
 def test_a_masked_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="masked"):
         learnt(tmp_path / "run", tiny_loaded("bert"), "ppo", [SmallWords()], **SMALL)

@@ -150,6 +150,7 @@ def test_beta_is_led_to_the_target_by_what_the_rollout_before_came_to() -> None:
     assert led.carried(None) == {"beta": 0.1}
     assert led.carried({"beta": 0.3, "kl": 50.0, "answers": 64.0})["beta"] == pytest.approx(0.3 * 1.02)
     assert led.carried({"beta": 0.3, "kl": 4.5, "answers": 64.0})["beta"] == pytest.approx(0.3 * 0.99)
+    assert led.carried({"beta": 0.3, "kl": None, "answers": 64.0}) == {"beta": 0.3}  # a KL that was no number
     with pytest.raises(ValidationError, match="target_kl leads beta"):
         PpoSpec(beta=0.0, target_kl=5.0)
 

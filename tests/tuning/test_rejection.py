@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from tests.tiny_models import tiny_loaded
 from tests.tuning.bandit import SmallWords, stopped
 from tests.tuning.test_ppo import _rollout
@@ -57,3 +58,8 @@ def test_the_gradient_is_that_of_their_mean_cross_entropy(tmp_path: Path) -> Non
         for name, weight in run.model.named_parameters():
             assert weight.grad is not None
             assert torch.allclose(found[name], weight.grad, atol=1e-4 * float(weight.grad.abs().max()) + 1e-7), name
+
+
+def test_there_are_no_ratios_that_could_be_bounded() -> None:
+    with pytest.raises(ValidationError, match="importance_cap bounds ratios"):
+        RejectionSpec(importance_cap=2.0)

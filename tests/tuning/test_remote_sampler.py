@@ -136,11 +136,12 @@ def test_the_server_is_given_the_weights_and_those_before_are_removed(tmp_path: 
     loaded.model.add_module(VALUE, torch.nn.Linear(2, 2))  # which is no part of what answers
     with serving(tiny_loaded(seed=9)) as server:
         sampler = sampler_of(server, loaded, tmp_path / "weights")
+        (tmp_path / "weights" / "00001").mkdir(parents=True)  # somebody else's
         for number in (3, 4):
             with torch.no_grad():
                 loaded.model.model.norm.weight.fill_(1.0 + number)
             sampler.refresh(loaded.model, number)
-        assert [path.name for path in (tmp_path / "weights").iterdir()] == ["00004"]
+        assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == ["00001", "00004"]
         assert [Path(one["path"]).name if "rollout" not in one else one["rollout"] for one in server.asked] == [3, 4]
         stored = load_file(tmp_path / "weights" / "00004" / "model.safetensors")
         assert not any(VALUE in name for name in stored)

@@ -50,7 +50,7 @@ def gae(rewards_NT: Tensor, values_NT: Tensor, mask_NT: Tensor, *, gamma: float,
     An answer's last token ends its episode: no value is expected behind it.
     """
     advantages_NT = torch.zeros_like(values_NT)
-    following_N, value_after_N = torch.zeros_like(values_NT[:, 0]), torch.zeros_like(values_NT[:, 0])
+    following_N, value_after_N = values_NT.new_zeros((2, len(values_NT)))
     for place in reversed(range(values_NT.shape[1])):
         delta_N = rewards_NT[:, place] + gamma * value_after_N - values_NT[:, place]
         following_N = torch.where(mask_NT[:, place], delta_N + gamma * lam * following_N, torch.zeros_like(delta_N))

@@ -138,12 +138,12 @@ class GroupPolicy:
         return Learned(judged_N, by_token_K, np.zeros(0, dtype=np.float32))
 
     def told(self, rollout: Rollout, learned: Learned) -> dict[str, float]:
-        """beta; the share of prompts whose answers all have one reward, which teach nothing; the running baseline."""
+        """beta; the share of prompts whose answers all score alike, which teach nothing; the running baseline."""
         scores_N = self.scores(rollout)[torch.from_numpy(rollout.judged)]
         found = {"beta": self.spec.beta}
         if rollout.samples > 1:
-            rewards_GS = rollout.rewards[rollout.judged].reshape(-1, rollout.samples)
-            equal = rewards_GS.max(1, initial=-np.inf) == rewards_GS.min(1, initial=np.inf)
+            scores_GS = scores_N.numpy().reshape(-1, rollout.samples)
+            equal = scores_GS.max(1, initial=-np.inf) == scores_GS.min(1, initial=np.inf)
             found["equal"] = float(equal.mean()) if len(equal) else float("nan")
         if self.spec.baseline == "running":
             found["next_baseline"] = running(rollout.state.get("baseline"), scores_N, decay=self.spec.baseline_decay)

@@ -264,11 +264,11 @@ class _Trainer(Generic[M]):
         step = progress.step + 1
         self.run.say(f"step {step} was not taken: {reason}")
         self.run.add_metrics({"step": step, "skipped": progress.skipped, "reason": reason})
-        if progress.skipped_in_a_row >= spec.max_skipped_in_a_row:
+        if progress.skipped_in_a_row >= spec.skips_allowed:
             or_else = ", or with spike_deviations 0 if the data is meant to change so" if "spike" in reason else ""
             advice = f"Begin anew with a lower learning_rate (now {spec.learning_rate:g}) or more warmup{or_else}"
             if reason == _NOTHING:
-                advice = "Check the mixture with `instil mix show`, or raise tuning.prompts_per_step"
+                advice = spec.nothing_to_learn
             found = f"{progress.skipped_in_a_row} steps in a row were not taken, up to step {step}: {reason}"
             raise self.world.once(RunError(found, remedy=advice))
 

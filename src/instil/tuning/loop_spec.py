@@ -5,7 +5,7 @@ tuning: {max_steps: 600, learning_rate: 1.0e-3, save_every: 200}       what only
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -24,6 +24,9 @@ CHANGEABLE = (
 
 class LoopSpec(BestSpec, SpikeSpec, OptimizerSpec):
     """How long to train, how to move the weights, and what to keep."""
+
+    #: What to do where step after step had no token to train on.
+    nothing_to_learn: ClassVar[str] = "Check the mixture with `instil mix show`, or raise tuning.prompts_per_step"
 
     max_steps: int = Field(default=1000, ge=1)
     """Optimizer steps of the whole run, resumed parts included."""
@@ -47,6 +50,11 @@ class LoopSpec(BestSpec, SpikeSpec, OptimizerSpec):
     """Steps between checkpoints; 0 saves only when the run is stopped."""
     keep_last: int = Field(default=2, ge=1)
     """Checkpoints to keep."""
+
+    @property
+    def skips_allowed(self) -> int:
+        """So many steps in a row may be left out before a run ends."""
+        return self.max_skipped_in_a_row
 
     @model_validator(mode="after")
     def _evaluations_decide(self) -> Self:

@@ -11,7 +11,7 @@ minibatch  0 1 2 3 0 1 2 3 | 0
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,17 @@ class PolicySpec(LoopSpec):
     """Computes each block twice and keeps only its inputs in between: less memory, more time, the same result."""
     lora: LoraSpec | None = None
     """Trains thin matrices beside the linear layers instead of all weights; `{}` takes every default of it."""
+
+    #: What to do where step after step had nothing to learn from.
+    nothing_to_learn: ClassVar[str] = (
+        "No answer had a reward that is a number, or was worth learning: look at the rewards of the last rollouts in "
+        "metrics.jsonl, and mend their source"
+    )
+
+    @property
+    def skips_allowed(self) -> int:
+        """So many steps in a row may be left out: a rollout that nothing could judge counts once, not once a step."""
+        return self.max_skipped_in_a_row * self.steps_per_rollout
 
     @property
     def steps_per_rollout(self) -> int:

@@ -96,10 +96,10 @@ class Ppo:
         spec = self.spec
         if before is None or spec.target_kl is None:
             return {"beta": spec.beta}
-        beta, kl, answers = float(before["beta"]), float(before["kl"]), int(before["answers"])
-        if not answers:
+        beta, kl, answers = float(before["beta"]), before["kl"], int(before["answers"])
+        if not answers or kl is None:  # there was nothing to measure, or what was measured is no number
             return {"beta": beta}
-        return {"beta": adapted(beta, kl, target=spec.target_kl, horizon=spec.kl_horizon, episodes=answers)}
+        return {"beta": adapted(beta, float(kl), target=spec.target_kl, horizon=spec.kl_horizon, episodes=answers)}
 
     def scores(self, rollout: Rollout) -> Tensor:
         """The reward (N,) of each whole answer, less the penalty where a length limit cut it; 0 where left out."""
@@ -122,9 +122,9 @@ class Ppo:
         return Learned(judged_N, advantages_NT[stands_NT].float().numpy(), returns_NT[stands_NT].float().numpy())
 
     def told(self, rollout: Rollout, learned: Learned) -> dict[str, float]:
-        """How well values foretold what came, and what is sought: reward less beta times KL."""
+        """How well values foretold what came, and what is sought: reward, less penalties, less beta times KL."""
         judged_N, beta = rollout.judged, rollout.state["beta"]
-        sought_N = (rollout.rewards - beta * rollout.kl)[judged_N]
+        sought_N = (self.scores(rollout).numpy() - beta * rollout.kl)[judged_N]
         of_judged_K = np.repeat(judged_N, rollout.sizes)
         values_K = rollout.values[of_judged_K].astype(np.float64)
         returns_K = learned.returns[of_judged_K].astype(np.float64)

@@ -13,11 +13,11 @@ Sources: STaR, Zelikman et al. 2022; ReST, Gulcehre et al. 2023; RAFT, Dong et a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from instil.tuning.policy_losses import Normalise
@@ -33,6 +33,12 @@ class RejectionSpec(PolicySpec):
     """Answers of each prompt that are learned; of equal ones the first."""
     least_reward: float | None = None
     """What an answer must be worth, at least, to be learned."""
+
+    @model_validator(mode="after")
+    def _no_ratios(self) -> Self:
+        if self.importance_cap is not None:
+            raise ValueError("importance_cap bounds ratios, and rejection has none: leave it out")
+        return self
 
 
 class Rejection:

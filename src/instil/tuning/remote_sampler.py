@@ -79,6 +79,8 @@ class RemoteSampler:
         self.spec, self.loaded = spec, loaded
         self.most, self.temperature = max_new_tokens, temperature
         self.writing = Writing(loaded)
+        self._written: Path | None = None
+        """Where the weights lie that the server has."""
 
     def refresh(self, model: PreTrainedModel, number: int) -> None:
         """Write the weights to a folder of their own, have the server read them, and remove the folder before.
@@ -97,9 +99,9 @@ class RemoteSampler:
             save(replace(self.loaded, model=model), folder, card=f"Weights of a policy for rollout {number}.\n")
         if self.spec.refresh_url is not None:
             self._post(self.spec.refresh_url, {"path": str(folder.absolute()), "rollout": number})
-        for old in Path(self.spec.weights).glob("[0-9]" * 5):
-            if old.is_dir() and old != folder:
-                shutil.rmtree(old, ignore_errors=True)
+        if self._written is not None and self._written != folder:  # never a folder that somebody else put there
+            shutil.rmtree(self._written, ignore_errors=True)
+        self._written = folder
 
     def sample(self, prompts: Sequence[Sequence[int]], *, samples: int, seeds: Sequence[int]) -> list[Sampled]:
         """So many answers to every prompt.

@@ -1,6 +1,7 @@
 """An exponential average of a policy's weights over steps, kept beside them (InstructGPT's EMA).
 
-    average <- decay x average + (1 - decay) x weights        before every step, with the weights as they are then
+    average <- decay x average + (1 - decay) x weights        before every step, with the weights as they are then:
+                                                              it lags by one step, evaluated and in the end alike
 
     with averaged(model):  ...                 the model has the average for weights while it is evaluated
 
