@@ -147,7 +147,7 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
     assert pocket["skill_gain"]["score"] == pytest.approx(0.3, abs=0.12)
     assert verdict["format_gain"] == pocket["format_gain"]
     assert verdict["models"]["pocket"]["gain"] == verdict["gain"]
-    assert verdict["sentence"].startswith("Yes, over both uses together, of neither by itself: +")
+    assert verdict["sentence"].startswith("Yes, for both uses taken together: +")
     for part, told in (("without_fine_tuning", "skill_gain"), ("after_fine_tuning", "gain_after_fine_tuning")):
         assert verdict[part] == {
             "verdict": "not shown",
@@ -165,8 +165,8 @@ def test_a_gain_at_every_budget_is_a_yes_with_its_parts() -> None:
 @pytest.mark.parametrize(
     ("as_it_is", "fine_tuned", "parts", "told"),
     [
-        (0.9, 0.5, (True, False), "Yes, for use without fine-tuning: +"),
-        (0.1, 0.9, (False, True), "Yes, for use after fine-tuning: +"),
+        (0.9, 0.5, (True, False), "Yes, for use without fine-tuning, where it is +"),
+        (0.1, 0.9, (False, True), "Yes, for use after fine-tuning, where it is +"),
         (0.9, 0.9, (True, True), "Yes, without fine-tuning and after it: +"),
     ],
 )
@@ -182,6 +182,8 @@ def test_a_yes_says_of_which_use_it_speaks(
     each = [verdict[part]["verdict"] == "yes" for part in ("without_fine_tuning", "after_fine_tuning")]
     assert tuple(each) == parts
     assert verdict["sentence"].startswith(told)
+    for figure in ("skill_gain", "gain_after_fine_tuning"):
+        assert f"{100 * verdict[figure]['score']:+.1f} points" in verdict["sentence"]
 
 
 def test_learning_the_format_alone_is_no_gain() -> None:

@@ -1,7 +1,10 @@
-"""docs/studies.md says of every key of every study file what it is by default, in its question's chapter."""
+"""docs/studies.md says of every key of every study file what it is by default, in its question's chapter, and what the
+studies in docs/studies found.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +14,13 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from instil.cli.app import run
 from instil.studies.controls import CONTROLS
 from instil.studies.next_tasks import DrawnHave
 from instil.studies.questions import QUESTIONS, question_of
 from instil.studies.should_i import Targets
 from instil.studies.sources import DiversitySpec
-from instil.studies.spec import StudySpec
+from instil.studies.spec import StudySpec, presets
 
 EVERY_STUDY = "Keys of every study"
 #: Keys that hold a section of their own.
@@ -90,3 +94,69 @@ def test_a_question_with_a_section_of_its_own_is_looked_into() -> None:
 
 def test_the_page_names_every_control(repository: Path) -> None:
     assert all(f"| `{name}` |" in chapters(repository)["should-i"] for name in CONTROLS)
+
+
+def answers(repository: Path) -> dict[str, tuple[str, str]]:
+    """{"cot": ("yes, +26.6 points [14.5, 38.8] on ...", "26 minutes")}: what the page says of docs/studies."""
+    page = (repository / "docs" / "studies.md").read_text("utf-8")
+    found = re.findall(r"^\| \[([\w-]+)\]\(studies/([\w-]+)/index\.html\).*? \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    assert all(name == folder for name, folder, _, _ in found)
+    return {name: (answer, minutes) for name, _, answer, minutes in found}
+
+
+def in_points(row: dict[str, Any]) -> str:
+    low, high = row["ci95"]
+    return f"{100 * row['gain']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def finished(repository: Path, question: str, file: str) -> Any:
+    return json.loads((repository / "docs" / "studies" / question / file).read_text("utf-8"))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_page_says_what_the_verdict_of_each_study_says(question: str, repository: Path) -> None:
+    verdict = finished(repository, question, "verdict.json")
+    said, _ = answers(repository)[question]
+    assert said.startswith(f"{verdict['verdict']}, {in_points(verdict)}")
+    if question == "should-i":
+        for part, words in (("without_fine_tuning", "as it is"), ("after_fine_tuning", "after fine-tuning")):
+            assert f"{in_points(verdict[part]).replace(' points', '')} {words}" in said
+    assert finished(repository, question, "study.json")["verdict"] == verdict
+
+
+def test_the_overview_has_the_studies_in_the_order_of_the_questions(repository: Path, tmp_path: Path) -> None:
+    for question, asked in QUESTIONS.items():
+        report = finished(repository, question, "study.json")
+        assert report["question"] == asked.text
+        (tmp_path / question).mkdir()
+        (tmp_path / question / "study.json").write_text(json.dumps({**report, "figures": []}))
+    assert run(["study", "overview", str(tmp_path)]) == 0
+    for folder in (tmp_path, repository / "docs" / "studies"):
+        links = re.findall(r'href="([\w-]+)/index\.html"', (folder / "index.html").read_text("utf-8"))
+        assert list(dict.fromkeys(links)) == list(QUESTIONS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_page_and_the_preset_say_how_long_tuning_took_by_the_study_itself(question: str, repository: Path) -> None:
+    phases = finished(repository, question, "study.json")["made"]["phases"]
+    seconds = phases["all its tunings, one after another, whenever they were made"]
+    runs = finished(repository, question, "facts.json")["runs"]
+    each = {run["facts"]["identity"]: run["facts"].get("whole_seconds", 0.0) for run in runs}
+    assert sum(each.values()) == pytest.approx(seconds)
+    minutes = f"{seconds / 60:.0f} minutes"
+    assert answers(repository)[question][1] == minutes
+    head = presets(question)["pocket"].read_text("utf-8").partition("\nquestion:")[0].replace("\n# ", " ")
+    assert f"took {minutes} in sum" in head
+
+
+def test_the_page_says_how_long_the_first_four_took_together(repository: Path) -> None:
+    four = ["should-i", "scaling", "cot", "settings"]
+    each = [finished(repository, one, "study.json")["made"]["phases"] for one in four]
+    seconds = sum(phases["all its tunings, one after another, whenever they were made"] for phases in each)
+    assert f"{seconds / 60:.0f} minutes of tuning" in (repository / "docs" / "studies.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_pages_have_no_more_than_one_of_one_thing(question: str, repository: Path) -> None:
+    told = (repository / "docs" / "studies" / question / "index.html").read_text("utf-8")
+    assert re.findall(r"(?<![\d.,])1 (?:tasks|rows|seeds|draws|templates|clusters|items|models|runs)\b", told) == []

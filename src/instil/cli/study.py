@@ -118,7 +118,7 @@ def overview(
     """
     from instil.reports.overview import write_overview
 
-    typer.echo(write_overview(folder, title=title, questions=list(QUESTIONS)))
+    typer.echo(write_overview(folder, title=title, questions=[asked.text for asked in QUESTIONS.values()]))
 
 
 def _given(question: str, study: str | None, preset: str | None) -> Path | str:

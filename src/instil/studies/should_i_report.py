@@ -108,12 +108,7 @@ def _verdict(spec: Spec, results: Results, arms: Arms, costs: Mapping[str, float
     row = verdict_row(found, spec.smallest_gain)
     tasks = sides(of_each_task(of_models(held_out)))
     asked = {task for one in held_out for task in one.asked}
-    yes = f"Yes, {_use_in_words(before, after)}"
-    answer = {"yes": yes, "no": "No", "not shown": "Not shown"}[row["verdict"]]
-    sentence = (
-        f"{answer}: {in_points(found)} on tasks that the mixture does not hold, over all budgets. Without fine-tuning "
-        f"it is {_or_not(before)}, after fine-tuning {_or_not(after)}{_after_in_words(after, spec.smallest_gain)}."
-    )
+    sentence = _sentence(row["verdict"], found, before, after, spec.smallest_gain)
     if left_out := [model for model in every if model not in there]:
         sentence += f" Nothing is known of {', '.join(left_out)}."
     more: dict[str, Any] = {
@@ -158,15 +153,25 @@ def _of_model(spec: Spec, parts: Mapping[str, FourArms]) -> dict[str, Any]:
     }
 
 
-def _use_in_words(before: Interval | None, after: Interval | None) -> str:
-    """What a yes over all budgets speaks of: gains of which use lie above zero."""
-    shown = [found is not None and found.low > 0 for found in (before, after)]
-    return {
-        (True, True): "without fine-tuning and after it",
-        (True, False): "for use without fine-tuning",
-        (False, True): "for use after fine-tuning",
-        (False, False): "over both uses together, of neither by itself",
-    }[shown[0], shown[1]]
+def _sentence(verdict: str, found: Interval, before: Interval | None, after: Interval | None, smallest: float) -> str:
+    """The headline; a yes begins with the use that it speaks of: the one whose own gain lies above zero."""
+    whole = f"{in_points(found)} on tasks that the mixture does not hold, over all budgets"
+    as_it_is, fine_tuned = _or_not(before), f"{_or_not(after)}{_after_in_words(after, smallest)}"
+    both = f"Without fine-tuning it is {as_it_is}, after fine-tuning {fine_tuned}."
+    if verdict != "yes":
+        return f"{'No' if verdict == 'no' else 'Not shown'}: {whole}. {both}"
+    shown = [one is not None and one.low > 0 for one in (before, after)]
+    if shown == [True, False]:
+        return (
+            f"Yes, for use without fine-tuning, where it is {as_it_is}: {whole}. After fine-tuning it is {fine_tuned}."
+        )
+    if shown == [False, True]:
+        return (
+            f"Yes, for use after fine-tuning, where it is {fine_tuned}: {whole}. Without fine-tuning it is {as_it_is}."
+        )
+    return (
+        f"Yes, {'without fine-tuning and after it' if all(shown) else 'for both uses taken together'}: {whole}. {both}"
+    )
 
 
 def _part_row(found: Interval | None, smallest: float) -> dict[str, Any] | None:

@@ -108,7 +108,7 @@ def answer(
         "phases": {
             "runs": carried_out - begun,
             "analysis": time.monotonic() - carried_out,
-            "all its runs, one after another, whenever they were made": worked(results),
+            "all its tunings, one after another, whenever they were made": worked(results),
         },
         "seconds": time.monotonic() - begun,
         **report.get("made", {}),
@@ -175,7 +175,7 @@ def _in_words(value: Any) -> str:
 
 
 def worked(results: Results) -> float:
-    """The seconds that all runs of a study took together, those that lay there from before included."""
+    """The seconds that all tunings of a study took, those that lay there from before included; what is asked apart."""
     made = {facts.get("identity", run.key): facts for run in results.runs_asked if (facts := results.facts(run.key))}
     return sum(float(facts.get("whole_seconds") or 0.0) for facts in made.values())
 
