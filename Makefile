@@ -100,6 +100,10 @@ bench: $(STAMP) $(PEER_STAMP)  ## instil beside TRL's best, import times, whole 
 	$(PY) benchmarks/memory.py --peer $(PEER)/bin/python --write
 	$(PY) benchmarks/evaluation.py --write
 	$(PY) benchmarks/studies.py --write
+	$(PY) benchmarks/sharing.py --write
+	$(PY) benchmarks/preferences.py dpo --peer $(PEER)/bin/python --write
+	$(PY) benchmarks/preferences.py reward --peer $(PEER)/bin/python --write
+	$(PY) benchmarks/preferences.py group --peer $(PEER)/bin/python --write
 	$(PY) benchmarks/mixtures.py --peer $(PEER)/bin/python --write
 
 bench-imports: $(STAMP)  ## import times alone
