@@ -29,6 +29,8 @@ from pathlib import Path
 
 from results import machine, table, write_section
 
+from instil.studies.pool import environment
+
 STUDY = ["scaling", "--preset", "quick"]
 LONGER = ["should-i", "--preset", "quick"]
 #: The engine may take so much of the sum of its runs, and must gain so much of what two plain processes gain.
@@ -56,10 +58,10 @@ def plain(asked: Sequence[str], out: Path, keys: Sequence[str]) -> None:
 
 
 def started(arguments: Sequence[str], cache: Path) -> subprocess.Popen[str]:
-    """A cold process whose cache is empty."""
+    """A cold process whose cache is empty, kept to one core as workers are: tokenizers would take a second."""
     return subprocess.Popen(
         [sys.executable, *arguments],
-        env={**os.environ, "INSTIL_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **environment(1), "INSTIL_CACHE": str(cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
