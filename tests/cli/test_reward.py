@@ -26,10 +26,11 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_of_ones_own_becomes_a_reward_model(
-    base: Path, ranked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, ranked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     words = ["reward", "--model", str(base), "--data", str(ranked), "--out", str(out), "--set", "tuning.log_every=50"]
+    monkeypatch.setattr("sys.argv", ["instil", *words])
     assert run(words) == 0
     said = capsys.readouterr()
     assert "# no recipe was given; this one is made up" in said.out
@@ -38,7 +39,7 @@ def test_a_file_of_ones_own_becomes_a_reward_model(
     assert "held-out prompts" in said.err
     assert {"model", "report.html", "report.json", "rewards.json", "recipe.yaml"} <= {one.name for one in out.iterdir()}
     report = json.loads((out / "report.json").read_text())
-    assert report["made"]["command"].startswith("instil ")
+    assert report["made"]["command"].startswith("instil reward --model ")
     assert run([*words, "--resume"]) == 0
 
 

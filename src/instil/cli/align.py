@@ -40,9 +40,9 @@ def align(
 ) -> None:
     """Align a tuned model with what people prefer: PPO with ptx, GRPO, DPO and their kin.
 
-    [bold]By rewards:[/bold]   instil align recipes/instructgpt-ppo.yaml --out runs/ppo
+    [bold]Example, by rewards:[/bold]   instil align recipes/instructgpt-ppo.yaml --out runs/ppo
 
-    [bold]By rankings:[/bold]  instil align recipes/hh-dpo.yaml --data DATA --out runs/dpo
+    [bold]Example, by rankings:[/bold]  instil align recipes/hh-dpo.yaml --data DATA --out runs/dpo
 
     The recipe names the start, the method, and prompts with rewards, or rankings.
     Held-out prompts are answered on the way: look at gold reward, KL and length.
