@@ -31,6 +31,7 @@ from results import machine, table, write_section
 from tuning import WORK, spread, start
 
 HERE = Path(__file__).resolve().parent
+_REPEATS = 3
 Measured = dict[str, Any]
 
 
@@ -176,7 +177,7 @@ def report(
         ["instil without sharing, the same", spread([one["peak"] / 2**20 for one in found[apart]]) + " MiB"],
     ]
     tried = table(
-        [f"{part.trainer}'s settings, all tried", f"{part.unit}/s"],
+        [f"{part.trainer}'s settings, {'these alone' if options.settings else 'all'} tried", f"{part.unit}/s"],
         [[one["name"], f"{rate(one):.1f}"] for one in screened],
     )
     losses = ", ".join(
@@ -186,7 +187,7 @@ def report(
     )
     return f"""## {part.title}
 
-`python benchmarks/preferences.py {name} --peer .venv-peer/bin/python --write` on
+`{_command(name, options)}` on
 {machine("torch", "transformers")}; TRL 1.16.0.
 A Llama of {parameters / 1e6:.1f} million parameters in float32 on {options.threads} threads; {part.work}.
 {options.repeats} repeats in turn, each side in a fresh process, the first optimizer step not timed. Median (least to
@@ -205,6 +206,14 @@ fused AdamW as on our side. instil: rectangles of at most {TOKENS_PER_BATCH:,} t
 """
 
 
+def _command(name: str, options: argparse.Namespace) -> str:
+    """What was called, so that a shortened run shows."""
+    shortened = [f"--scale {options.scale:g}"] if options.scale != 1 else []
+    shortened += [f"--repeats {options.repeats}"] if options.repeats != _REPEATS else []
+    shortened += ["--settings", *(f'"{setting}"' for setting in options.settings)] if options.settings else []
+    return " ".join(["python benchmarks/preferences.py", name, "--peer .venv-peer/bin/python", *shortened, "--write"])
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,7 +221,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer", required=True, help="Python of the peer's environment")
     parser.add_argument("--scale", type=float, default=1.0, help="epochs so many times as long")
     parser.add_argument("--settings", nargs="*", default=[], help="of the peer; all by default")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=_REPEATS)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
     return parser.parse_args()
