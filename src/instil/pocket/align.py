@@ -391,13 +391,16 @@ def _notes(asked: Settings, rankings: Rankings, judged: RewardResult) -> list[st
         said[0] += f" Two people order a pair alike in {100 * agreed.rate:.0f}% of cases."
     if judged.report is not None:
         accuracy: Mapping[str, Any] = judged.report["accuracy"]
-        sides = {"held_out": "held-out prompts", "held_out_annotators": f"rankings by {HELD_OUT}, whom it never met"}
+        sides = {
+            "held_out": "held-out prompts",
+            "held_out_annotators": f"those that {HELD_OUT} ranked, whom it never met",
+        }
         parts = [
-            f"{100 * accuracy[side]['score']:.0f}% of pairs of {name}"
+            f"{100 * accuracy[side]['score']:.0f}% of the pairs of {name}"
             for side, name in sides.items()
             if side in accuracy
         ]
-        said.append(f"The reward model orders {' and '.join(parts)} as people did.")
+        said.append(f"The reward model orders as people did {', and '.join(parts)}.")
     return said
 
 
