@@ -171,3 +171,18 @@ def deadly_bytes(size: int) -> None:
     """From here on this process dies in the middle of writing a file, once that has so many bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def survives_deaths_in_saving(life: Life, path: Path, expected: End, operations: range) -> int:
+    """How many lives died in their first saves, after all of which the run still ended as expected; else 0."""
+    deaths = 0
+    for operation in operations:
+        code, _ = lived(lambda operation=operation: (deadly_saves(operation), life(path)))
+        if code == 0:
+            break
+        if code > 0:
+            return 0  # it could not be continued
+        deaths += 1
+    if lived(lambda: life(path))[0] != 0 or not same(end_of(path), expected):
+        return 0
+    return deaths

@@ -18,10 +18,10 @@ from tests.tuning.killing import (
     End,
     Life,
     deadly_bytes,
-    deadly_saves,
     end_of,
     lived,
     same,
+    survives_deaths_in_saving,
     survives_random_kills,
 )
 
@@ -106,7 +106,7 @@ def test_killed_at_fifty_random_moments(tmp_path: Path, whole: Whole) -> None:
 
 @pytest.mark.soak
 def test_killed_at_every_file_operation_of_saving(tmp_path: Path, whole: Whole) -> None:
-    assert _survives_deaths_in_saving(life_of(whole.name, save_every=1), tmp_path, whole.end, range(40)) >= 17
+    assert survives_deaths_in_saving(life_of(whole.name, save_every=1), tmp_path, whole.end, range(40)) >= 17
 
 
 @pytest.mark.soak
@@ -120,21 +120,6 @@ def test_killed_in_the_middle_of_a_file(tmp_path: Path, whole: Whole) -> None:
     assert deaths >= 2
     assert lived(lambda: life(tmp_path / "run"))[0] == 0
     assert same(end_of(tmp_path / "run"), whole.end)
-
-
-def _survives_deaths_in_saving(life: Life, path: Path, expected: End, operations: range) -> int:
-    """How many lives died in their first saves, after all of which the run still ended as expected; else 0."""
-    deaths = 0
-    for operation in operations:
-        code, _ = lived(lambda operation=operation: (deadly_saves(operation), life(path)))
-        if code == 0:
-            break
-        if code > 0:
-            return 0  # it could not be continued
-        deaths += 1
-    if lived(lambda: life(path))[0] != 0 or not same(end_of(path), expected):
-        return 0
-    return deaths
 
 
 def test_control_without_the_seed_of_the_step(
@@ -161,6 +146,6 @@ def in_place(target: Path) -> Iterator[Path]:
 def test_control_saving_in_place(tmp_path: Path, whole_causal: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     life = life_of("causal", save_every=1)
     few = range(3)
-    assert _survives_deaths_in_saving(life, tmp_path / "1", whole_causal.end, few) == 3
+    assert survives_deaths_in_saving(life, tmp_path / "1", whole_causal.end, few) == 3
     monkeypatch.setattr(checkpoint, "writing_folder", in_place)
-    assert _survives_deaths_in_saving(life, tmp_path / "2", whole_causal.end, few) == 0
+    assert survives_deaths_in_saving(life, tmp_path / "2", whole_causal.end, few) == 0

@@ -10,11 +10,11 @@ import torch
 from tests.tiny_models import tiny_loaded, window
 from tests.tuning.processes import figures, life
 
-from instil.errors import RecipeError
+from instil.errors import RecipeError, RunError
 from instil.models.linear import OneDNNLinear
 from instil.runs import RunFolder
 from instil.tuning import gradient
-from instil.tuning.memory import recomputing
+from instil.tuning.memory import in_smaller_batches, recomputing
 from instil.tuning.plan import plan
 from instil.tuning.sft import TuningSpec, tune
 
@@ -97,3 +97,34 @@ def test_blocks_that_are_computed_twice_multiply_alike_both_times(
         life(tmp_path / name, loaded=loaded, **how)
         rows.append(figures(tmp_path / name))
     assert rows[0] == rows[1]
+
+
+class _Asking:
+    tokens_per_batch = 16
+
+
+def test_batches_are_halved_until_they_fit_and_stay_so() -> None:
+    asking, tried = _Asking(), []
+
+    def work() -> int:
+        tried.append(asking.tokens_per_batch)
+        if asking.tokens_per_batch > 4:
+            raise MemoryError
+        return 7
+
+    assert in_smaller_batches(asking, work, found="too large", remedy="less") == 7
+    assert tried == [16, 8, 4]
+    assert asking.tokens_per_batch == 4
+
+
+def test_where_not_even_one_token_fits_that_is_told_and_other_errors_are_passed_on() -> None:
+    def full() -> None:
+        raise MemoryError
+
+    def wrong() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RunError, match="too large"):
+        in_smaller_batches(_Asking(), full, found="too large", remedy="less")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_smaller_batches(_Asking(), wrong, found="too large", remedy="less")

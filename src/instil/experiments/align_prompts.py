@@ -10,13 +10,14 @@ Nothing that is watched or tested is ever trained on, and nothing that is tested
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from instil.errors import DataError
 from instil.evaluation.suite import Cell
 from instil.experiments.monitor import MonitorSpec
 from instil.fingerprint import fingerprint, keyed_order
+from instil.mixtures.groups import prompt_of
 from instil.mixtures.mixture import Mixture
 from instil.records import Prompt, Ranking
 
@@ -107,16 +108,7 @@ def prompts_of(rankings: Iterable[Ranking]) -> list[Prompt]:
     found: dict[object, Prompt] = {}
     for ranking in rankings:
         if ranking.messages:
-            found.setdefault(
-                ranking.messages,
-                Prompt(
-                    input=ranking.messages[-1].content,
-                    target="",
-                    messages=ranking.messages,
-                    task=ranking.task,
-                    example=ranking.example,
-                ),
-            )
+            found.setdefault(ranking.messages, replace(prompt_of(ranking), options=()))
     return list(found.values())
 
 

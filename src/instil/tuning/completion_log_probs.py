@@ -30,7 +30,7 @@ from instil.models.parity import evaluating
 from instil.models.tensors import Layout, PackTensors, to_tensors
 from instil.records import Architecture, Group, GroupPack
 from instil.tuning.gradient import products_in
-from instil.tuning.memory import release_memory
+from instil.tuning.memory import in_smaller_batches
 from instil.tuning.preference_losses import completion_sums
 from instil.tuning.token_log_probs import TokenLogProbs
 
@@ -153,19 +153,12 @@ class CompletionScorer:
         Raises:
             RunError: if not even one prompt fits in memory.
         """
-        while True:
-            try:
-                return self._sums(groups, self.loaded.model if model is None else model)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.tokens_per_batch <= 1:
-                    raise RunError(
-                        "memory ran out while a single prompt and its completions were read",
-                        remedy="Set tuning.max_length lower, or take a smaller model or a device with more memory",
-                    ) from error
-                self.tokens_per_batch //= 2
-            release_memory()
+        return in_smaller_batches(
+            self,
+            lambda: self._sums(groups, self.loaded.model if model is None else model),
+            found="memory ran out while a single prompt and its completions were read",
+            remedy="Set tuning.max_length lower, or take a smaller model or a device with more memory",
+        )
 
     def _sums(self, groups: Sequence[Group], model: PreTrainedModel) -> list[NDArray[np.float32]]:
         starts = np.cumsum([0, *(len(group.completions) for group in groups)])

@@ -11,13 +11,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from transformers import PreTrainedModel
 
-from instil.errors import RecipeError
+from instil.errors import RecipeError, RunError
 from instil.models.linear import multiplied_in, multiplying_in
+from instil.models.memory import is_out_of_memory
+
+T = TypeVar("T")
 
 
 def release_memory() -> None:
@@ -25,6 +29,36 @@ def release_memory() -> None:
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
+
+
+class Batched(Protocol):
+    """What asks a model in batches."""
+
+    tokens_per_batch: int
+
+
+def in_smaller_batches(asking: Batched, work: Callable[[], T], *, found: str, remedy: str) -> T:
+    """What `work` gives; where memory runs out, it begins anew with batches half as large, which stay so.
+
+    Args:
+        asking: whose `tokens_per_batch` `work` goes by.
+        work: leaves nothing behind where it fails.
+        found: what to tell where not even batches of one token fit.
+        remedy: what to do then.
+
+    Raises:
+        RunError: if not even those fit.
+    """
+    while True:
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if asking.tokens_per_batch <= 1:
+                raise RunError(found, remedy=remedy) from error
+            asking.tokens_per_batch //= 2
+        release_memory()  # outside of the handler, whose error holds on to what failed
 
 
 @contextlib.contextmanager

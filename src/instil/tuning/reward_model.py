@@ -36,7 +36,7 @@ from instil.models.tensors import Layout, to_tensors
 from instil.models.weights import Dtype
 from instil.records import Group, Message, Ranking
 from instil.runs import writing_folder
-from instil.tuning.memory import release_memory
+from instil.tuning.memory import in_smaller_batches
 
 #: The head's file, beside the weights of the model.
 FILE = "reward.safetensors"
@@ -86,19 +86,12 @@ class RewardModel:
         Raises:
             RunError: if not even one prompt with one completion fits in memory.
         """
-        while True:
-            try:
-                return self._rewards(groups, self.loaded.model if model is None else model)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.tokens_per_batch <= 1:
-                    raise RunError(
-                        "memory ran out while a single prompt and its completion were judged",
-                        remedy="Take a smaller reward model or a device with more memory",
-                    ) from error
-                self.tokens_per_batch //= 2
-            release_memory()
+        return in_smaller_batches(
+            self,
+            lambda: self._rewards(groups, self.loaded.model if model is None else model),
+            found="memory ran out while a single prompt and its completion were judged",
+            remedy="Take a smaller reward model or a device with more memory",
+        )
 
     def rewards_of(
         self, prompts: Sequence[Sequence[Message]], completions: Sequence[Sequence[str]]

@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from instil.errors import RunError
 from instil.mixtures.groups import lay_out_groups
 from instil.models.groups import completion_logits, log_probs, log_probs_and_entropy
 from instil.models.loading import LoadedModel
-from instil.models.memory import is_out_of_memory
 from instil.models.parity import evaluating
 from instil.models.reward_head import rewards_at
 from instil.models.tensors import Layout, PackTensors, to_tensors
 from instil.records import Architecture, Group, GroupPack, Specials
 from instil.tuning.gradient import products_in
-from instil.tuning.memory import release_memory
+from instil.tuning.memory import in_smaller_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +110,12 @@ class TokenScorer:
     def _scored(
         self, model: PreTrainedModel, groups: Sequence[Group], score: Callable[[PackTensors], Tensor], *, rows: int
     ) -> NDArray[np.float32]:
-        while True:
-            try:
-                return self._once(model, groups, score, rows)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.tokens_per_batch <= 1:
-                    raise RunError(
-                        "memory ran out while one prompt and its answers were read",
-                        remedy="Set max_new_tokens lower, or take a smaller model or a device with more memory",
-                    ) from error
-                self.tokens_per_batch //= 2
-            release_memory()
+        return in_smaller_batches(
+            self,
+            lambda: self._once(model, groups, score, rows),
+            found="memory ran out while one prompt and its answers were read",
+            remedy="Set max_new_tokens lower, or take a smaller model or a device with more memory",
+        )
 
     def _once(
         self, model: PreTrainedModel, groups: Sequence[Group], score: Callable[[PackTensors], Tensor], rows: int
